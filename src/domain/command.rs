@@ -1,0 +1,428 @@
+//! What was asked, validated: a [`Command`] that exists is well formed under the
+//! configuration that it was made with.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::configuration::{CONSUMED, Configuration, PREDEFINED_SOURCE, SOFT_RESERVED};
+use super::dimensions::{DimensionPath, Pairs};
+use super::formula::Slot;
+use super::groups::GroupPath;
+use super::name::Value;
+use super::quantity::{InvalidQuantity, Quantity};
+use super::refusal::{Fault, Refusal, pointer};
+use super::state::{ReservationId, movements_of_consume};
+
+/// A point in time: microseconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+/// One product of one owner in one environment. Whatever may affect one another shares it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProductKey {
+    /// The isolated tenant.
+    pub environment: Value,
+    /// The owner.
+    pub organization: Value,
+    /// The thing stocked.
+    pub product: Value,
+}
+
+/// One event as a client asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The client's name for the event, unique in its environment for ever.
+    pub id: Value,
+    /// What is moved.
+    pub product: ProductKey,
+    /// Where.
+    pub path: DimensionPath,
+    /// How.
+    pub operation: Operation,
+}
+
+/// Measures with quantities, in the order of their slots, none twice.
+pub type Movements = Vec<(Slot, Quantity)>;
+
+/// What a command does. Quantities are greater than 0 unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the model's own words")]
+pub enum Operation {
+    /// Sets stock of the common pool aside for a group path.
+    Allocate { groups: GroupPath, quantity: Quantity },
+    /// Gives it back to the pool.
+    Unallocate { groups: GroupPath, quantity: Quantity },
+    /// Moves it to another group path.
+    Reallocate { source: GroupPath, target: GroupPath, quantity: Quantity },
+    /// Takes it for an order; `modifiers` are signed.
+    Consume { groups: GroupPath, quantity: Quantity, modifiers: Movements },
+    /// Takes stock that is not allocated for an order.
+    Reserve { measure: Slot, quantity: Quantity, checked: bool },
+    /// Gives back what was reserved, without naming the reservation.
+    GiveBack { measure: Slot, quantity: Quantity },
+    /// Frees a reservation, or part of it.
+    Unreserve { reservation: ReservationId, quantity: Quantity },
+    /// Reports that stock moved; `changes` are signed or 0.
+    ChangeOnHand { changes: Movements, settlement: Option<Settlement> },
+    /// Reports what stock there is; `values` may be 0 or negative.
+    SetOnHand { values: Movements, modified_at: Option<Timestamp> },
+}
+
+/// Consumed stock that has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Whose.
+    pub groups: GroupPath,
+    /// How much.
+    pub quantity: Quantity,
+}
+
+/// Quantities per data source and measure, as a request gives them: each number as its text.
+pub type Quantities<'a> = Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, Cow<'a, str>)>)>;
+
+/// What a request says beyond its product and id, its form checked and nothing else.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the wire's own words")]
+pub enum Request<'a> {
+    Allocate {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Unallocate {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Reallocate {
+        source_groups: Pairs<'a>,
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Consume {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+        physical_measures: Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, Direction)>)>,
+    },
+    Reserve {
+        source: Cow<'a, str>,
+        measure: Cow<'a, str>,
+        quantity: Cow<'a, str>,
+        checked: bool,
+    },
+    Unreserve {
+        reservation: Uuid,
+        quantity: Cow<'a, str>,
+    },
+    ChangeOnHand {
+        quantities: Quantities<'a>,
+        groups: Option<Pairs<'a>>,
+    },
+    SetOnHand {
+        quantities: Quantities<'a>,
+        modified_at: Option<Timestamp>,
+    },
+}
+
+/// Whether a consume adds its quantity to a measure or takes it from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// `Addition`.
+    Addition,
+    /// `Subtraction`.
+    Subtraction,
+}
+
+/// Who, what and where of a request.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// The client's name for the event.
+    pub id: Value,
+    /// What is moved.
+    pub product: ProductKey,
+    /// Whose names for dimensions are used.
+    pub dimension_data_source: Option<Cow<'a, str>>,
+    /// Where.
+    pub dimensions: Pairs<'a>,
+}
+
+impl Command {
+    /// Reads a request under a configuration. What is wrong is answered in the wire
+    /// contract's order: group paths (source first), dimensions, quantity, source equal to
+    /// target, neutrality of a consume.
+    ///
+    /// # Errors
+    /// Says what is wrong and where.
+    pub fn new(
+        configuration: &Configuration,
+        target: &Target<'_>,
+        request: &Request<'_>,
+    ) -> Result<Command, Refusal> {
+        let groups = Groups::read(configuration, request)?;
+        let path = configuration.path(target.dimension_data_source.as_deref(), &target.dimensions)?;
+        if !matches!(request, Request::ChangeOnHand { .. } | Request::SetOnHand { .. }) {
+            configuration.dimensions().require(&path)?;
+        }
+        let operation = operation(configuration, groups, request)?;
+        Ok(Command { id: target.id.clone(), product: target.product.clone(), path, operation })
+    }
+
+    /// Whether another command means the same, whatever its id and however it was written.
+    pub fn means_the_same_as(&self, other: &Command) -> bool {
+        self.product == other.product && self.path == other.path && self.operation == other.operation
+    }
+}
+
+/// The group paths of a request, read before all else.
+#[derive(Default)]
+struct Groups {
+    source: Option<GroupPath>,
+    target: Option<GroupPath>,
+}
+
+impl Groups {
+    fn read(configuration: &Configuration, request: &Request<'_>) -> Result<Groups, Refusal> {
+        let read = |parent: &str, given: &Pairs<'_>| configuration.groups().path(parent, given);
+        let (source, target) = match request {
+            Request::Reallocate { source_groups, groups, .. } => (Some(source_groups), Some(groups)),
+            Request::Allocate { groups, .. }
+            | Request::Unallocate { groups, .. }
+            | Request::Consume { groups, .. } => (None, Some(groups)),
+            Request::ChangeOnHand { groups, .. } => (None, groups.as_ref()),
+            Request::Reserve { .. } | Request::Unreserve { .. } | Request::SetOnHand { .. } => (None, None),
+        };
+        Ok(Groups {
+            source: source.map(|given| read("/sourceGroups", given)).transpose()?,
+            target: target.map(|given| read("/groups", given)).transpose()?,
+        })
+    }
+
+    fn target(self) -> Result<GroupPath, Refusal> {
+        self.target.ok_or_else(|| invalid("/groups", "must be given"))
+    }
+}
+
+fn invalid(pointer: impl Into<String>, detail: impl std::fmt::Display) -> Refusal {
+    Refusal::InvalidRequest(vec![Fault::new(pointer, detail)])
+}
+
+fn operation(
+    configuration: &Configuration,
+    groups: Groups,
+    request: &Request<'_>,
+) -> Result<Operation, Refusal> {
+    match request {
+        Request::Allocate { quantity, .. } => {
+            Ok(Operation::Allocate { quantity: positive("/quantity", quantity)?, groups: groups.target()? })
+        }
+        Request::Unallocate { quantity, .. } => {
+            Ok(Operation::Unallocate { quantity: positive("/quantity", quantity)?, groups: groups.target()? })
+        }
+        Request::Reallocate { quantity, .. } => {
+            let quantity = positive("/quantity", quantity)?;
+            let source = groups.source.clone().ok_or_else(|| invalid("/sourceGroups", "must be given"))?;
+            let target = groups.target()?;
+            if source == target {
+                return Err(invalid(
+                    "/sourceGroups",
+                    "is the same group path as groups; a reallocation needs two",
+                ));
+            }
+            Ok(Operation::Reallocate { source, target, quantity })
+        }
+        Request::Consume { quantity, physical_measures, .. } => {
+            let quantity = positive("/quantity", quantity)?;
+            let modifiers = modifiers(configuration, physical_measures, quantity)?;
+            check_neutral(configuration, quantity, &modifiers)?;
+            Ok(Operation::Consume { groups: groups.target()?, quantity, modifiers })
+        }
+        Request::Reserve { source, measure, quantity, checked } => {
+            reserve(configuration, source, measure, quantity, *checked)
+        }
+        Request::Unreserve { reservation, quantity } => Ok(Operation::Unreserve {
+            reservation: ReservationId(*reservation),
+            quantity: positive("/OffsetQty", quantity)?,
+        }),
+        Request::ChangeOnHand { quantities, .. } => change_on_hand(configuration, groups.target, quantities),
+        Request::SetOnHand { quantities, modified_at } => {
+            let values = on_hand(configuration, quantities)?;
+            Ok(Operation::SetOnHand { values, modified_at: *modified_at })
+        }
+    }
+}
+
+fn quantity(
+    pointer: &str,
+    text: &str,
+    parse: impl Fn(&str) -> Result<Quantity, InvalidQuantity>,
+) -> Result<Quantity, Refusal> {
+    parse(text).map_err(|reason| {
+        let text = if text.chars().count() > 40 {
+            text.chars().take(40).chain("…".chars()).collect()
+        } else {
+            text.to_owned()
+        };
+        Refusal::InvalidQuantity { pointer: pointer.to_owned(), text, reason }
+    })
+}
+
+fn positive(pointer: &str, text: &str) -> Result<Quantity, Refusal> {
+    quantity(pointer, text, Quantity::parse_positive)
+}
+
+/// Puts movements in order; one measure named twice (in two letter cases) is an error.
+fn in_order(mut movements: Movements, pointer: &str) -> Result<Movements, Refusal> {
+    movements.sort_by_key(|&(slot, _)| slot);
+    if movements.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(invalid(pointer, "gives a measure twice"));
+    }
+    Ok(movements)
+}
+
+fn modifiers(
+    configuration: &Configuration,
+    given: &[(Cow<'_, str>, Vec<(Cow<'_, str>, Direction)>)],
+    quantity: Quantity,
+) -> Result<Movements, Refusal> {
+    let mut modifiers = Movements::new();
+    for (source, measures) in given {
+        for (measure, direction) in measures {
+            let place = pointer(&pointer("/physicalMeasures", source), measure);
+            let slot = user_measure(configuration, &place, source, measure, true)?;
+            if configuration.is_read_only(slot) {
+                return Err(Refusal::ReadOnlyDataSource {
+                    measure: configuration.measure_name(slot).to_string(),
+                });
+            }
+            let signed = if *direction == Direction::Addition { quantity } else { -quantity };
+            modifiers.push((slot, signed));
+        }
+    }
+    let reserving = |&&(slot, delta): &&(Slot, Quantity)| {
+        delta > Quantity::ZERO && configuration.available_for_reservation(slot).is_some()
+    };
+    if modifiers.iter().filter(reserving).count() > 1 {
+        return Err(invalid(
+            "/physicalMeasures",
+            "adds to two reservation measures; a consume makes one reservation at most",
+        ));
+    }
+    in_order(modifiers, "/physicalMeasures")
+}
+
+/// A consume must leave the pool as it was: the stock left it when it was allocated.
+fn check_neutral(
+    configuration: &Configuration,
+    quantity: Quantity,
+    modifiers: &Movements,
+) -> Result<(), Refusal> {
+    if configuration.allows_pool_changing_consumption() {
+        return Ok(());
+    }
+    let change = configuration.available_to_allocate().change(&movements_of_consume(quantity, modifiers));
+    if change.is_zero() { Ok(()) } else { Err(Refusal::ConsumptionNotNeutral { change }) }
+}
+
+/// Finds a measure that a request may move: one of the user's, or a reservation measure
+/// where the request says so.
+fn user_measure(
+    configuration: &Configuration,
+    place: &str,
+    source: &str,
+    measure: &str,
+    reservations: bool,
+) -> Result<Slot, Refusal> {
+    match configuration.measure(source, measure) {
+        None => Err(Refusal::UnknownMeasure {
+            pointer: place.to_owned(),
+            why: " of a configured data source".to_owned(),
+        }),
+        Some(slot) if slot == SOFT_RESERVED && reservations => Ok(slot),
+        Some(slot) if slot <= SOFT_RESERVED => Err(Refusal::UnknownMeasure {
+            pointer: place.to_owned(),
+            why: " that a request may move: allocations and reservations move it".to_owned(),
+        }),
+        Some(slot) => Ok(slot),
+    }
+}
+
+fn on_hand(configuration: &Configuration, quantities: &Quantities<'_>) -> Result<Movements, Refusal> {
+    let mut movements = Movements::new();
+    for (source, measures) in quantities {
+        for (measure, text) in measures {
+            let place = pointer(&pointer("/quantities", source), measure);
+            let slot = user_measure(configuration, &place, source, measure, false)?;
+            movements.push((slot, quantity(&place, text, Quantity::parse)?));
+        }
+    }
+    if movements.is_empty() {
+        return Err(invalid("/quantities", "must give one measure at least"));
+    }
+    in_order(movements, "/quantities")
+}
+
+fn change_on_hand(
+    configuration: &Configuration,
+    groups: Option<GroupPath>,
+    given: &Quantities<'_>,
+) -> Result<Operation, Refusal> {
+    let mut rest = given.clone();
+    let mut settled = None;
+    for (source, measures) in &mut rest {
+        let place = pointer("/quantities", source);
+        measures.retain(|(measure, text)| {
+            let is_consumed = configuration.measure(source, measure) == Some(CONSUMED);
+            if is_consumed {
+                settled = Some((pointer(&place, measure), text.clone()));
+            }
+            !is_consumed
+        });
+    }
+    rest.retain(|(source, measures)| !measures.is_empty() || !source.eq_ignore_ascii_case(PREDEFINED_SOURCE));
+    let settlement = match (settled, groups) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(invalid(
+                "/groups",
+                "is only for settling @iv.@consumed, which is not among the quantities",
+            ));
+        }
+        (Some(_), None) => {
+            return Err(invalid("/groups", "must give the group path whose consumed quantity is settled"));
+        }
+        (Some((place, text)), Some(groups)) => {
+            let delta = quantity(&place, &text, Quantity::parse)?;
+            if delta >= Quantity::ZERO {
+                return Err(invalid(place, "can only be decreased by an on-hand change"));
+            }
+            Some(Settlement { groups, quantity: -delta })
+        }
+    };
+    let changes = if rest.is_empty() && settlement.is_some() {
+        Movements::new()
+    } else {
+        on_hand(configuration, &rest)?
+    };
+    Ok(Operation::ChangeOnHand { changes, settlement })
+}
+
+fn reserve(
+    configuration: &Configuration,
+    source: &str,
+    measure: &str,
+    text: &str,
+    checked: bool,
+) -> Result<Operation, Refusal> {
+    let place = format!("{source}.{measure}");
+    let slot = configuration
+        .measure(source, measure)
+        .filter(|&slot| configuration.available_for_reservation(slot).is_some())
+        .ok_or_else(|| Refusal::UnknownMeasure {
+            pointer: place,
+            why: " that the configuration lists for reservation".to_owned(),
+        })?;
+    let signed = quantity("/quantity", text, Quantity::parse)?;
+    if !checked && signed < Quantity::ZERO {
+        return Ok(Operation::GiveBack { measure: slot, quantity: -signed });
+    }
+    Ok(Operation::Reserve { measure: slot, quantity: positive("/quantity", text)?, checked })
+}

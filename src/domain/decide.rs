@@ -1,0 +1,336 @@
+//! The rules: what a command does, or why it is refused.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::command::{Command, Movements, Operation, Settlement, Timestamp};
+use super::configuration::{ALLOCATED, CONSUMED, CUMULATIVE_ALLOCATED, Configuration};
+use super::formula::{Formula, Slot};
+use super::groups::GroupPath;
+use super::quantity::{InvalidQuantity, Quantity};
+use super::refusal::{Refusal, Shortage};
+use super::state::{Balance, Reservation, ReservationId, Stock, movements_of_consume};
+
+/// Everything that a granted command does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// What moves at the command's path, and so in every total on its chain.
+    pub movements: Movements,
+    /// The balance of the command's group path.
+    pub balance: Option<(GroupPath, Balance)>,
+    /// The balance of the group path that a reallocation takes from.
+    pub source_balance: Option<(GroupPath, Balance)>,
+    /// The reservation made or freed.
+    pub reservation: Option<(ReservationId, Reservation)>,
+    /// What an unreserve offered back beyond what remained.
+    pub excess: Option<Quantity>,
+    /// Measures that were set, and the time that holds for them.
+    pub set_at: Vec<(Slot, Timestamp)>,
+}
+
+/// What a granted command answers, and answers again whenever it is repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// How many events there were at and below the shallowest node of the chain.
+    pub version: u64,
+    /// The balance of the command's group path after it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub balance: Option<Balance>,
+    /// The balance that a reallocation left behind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_balance: Option<Balance>,
+    /// What may still be allocated at the command's path.
+    pub available_to_allocate: Quantity,
+    /// The reservation made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reservation_id: Option<ReservationId>,
+    /// What an unreserve offered back beyond what remained.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub excess: Option<Quantity>,
+}
+
+/// Decides a command over a state that holds its whole chain. Changes nothing.
+///
+/// `received_at` is when the service took the command in; only a set of on-hand stock that
+/// brings no time of its own goes by it.
+///
+/// # Errors
+/// Says why the command is refused.
+pub fn decide(
+    stock: &Stock,
+    configuration: &Configuration,
+    command: &Command,
+    received_at: Timestamp,
+) -> Result<Effects, Refusal> {
+    let rules = Rules { stock, configuration, command };
+    let effects = match &command.operation {
+        Operation::Allocate { groups, quantity } => rules.allocate(groups, *quantity),
+        Operation::Unallocate { groups, quantity } => rules.unallocate(groups, *quantity),
+        Operation::Reallocate { source, target, quantity } => rules.reallocate(source, target, *quantity),
+        Operation::Consume { groups, quantity, modifiers } => rules.consume(groups, *quantity, modifiers),
+        Operation::Reserve { measure, quantity, checked } => rules.reserve(*measure, *quantity, *checked),
+        Operation::GiveBack { measure, quantity } => rules.give_back(*measure, *quantity),
+        Operation::Unreserve { reservation, quantity } => rules.unreserve(*reservation, *quantity),
+        Operation::ChangeOnHand { changes, settlement } => rules.change_on_hand(changes, settlement.as_ref()),
+        Operation::SetOnHand { values, modified_at } => {
+            rules.set_on_hand(values, modified_at.unwrap_or(received_at))
+        }
+    }?;
+    rules.check_sums(&effects)?;
+    Ok(effects)
+}
+
+/// Applies what [`decide`] granted over the same state.
+pub fn apply(
+    stock: &mut Stock,
+    configuration: &Configuration,
+    command: &Command,
+    effects: Effects,
+) -> Outcome {
+    let required = configuration.dimensions().required();
+    let path = &command.path;
+    stock.apply_movements(path, required, &effects.movements);
+    let balance = effects.balance.as_ref().map(|&(_, balance)| balance);
+    let source_balance = effects.source_balance.as_ref().map(|&(_, balance)| balance);
+    let reservation_id = match command.operation {
+        Operation::Unreserve { .. } => None,
+        _ => effects.reservation.as_ref().map(|&(id, _)| id),
+    };
+    if let Some(node) = stock.nodes.get_mut(path) {
+        node.balances.extend(effects.balance);
+        node.balances.extend(effects.source_balance);
+        for (slot, time) in effects.set_at {
+            match node.set_at.iter_mut().find(|(own, _)| *own == slot) {
+                Some(entry) => entry.1 = time,
+                None => node.set_at.push((slot, time)),
+            }
+        }
+    }
+    stock.reservations.extend(effects.reservation);
+    Outcome {
+        version: stock
+            .node(&path.values()[..*path.chain_lengths(required).start()])
+            .map_or(0, |node| node.version),
+        balance,
+        source_balance,
+        available_to_allocate: stock.available(configuration.available_to_allocate(), path, required).0,
+        reservation_id,
+        excess: effects.excess,
+    }
+}
+
+struct Rules<'a> {
+    stock: &'a Stock,
+    configuration: &'a Configuration,
+    command: &'a Command,
+}
+
+impl Rules<'_> {
+    fn allocate(&self, groups: &GroupPath, quantity: Quantity) -> Result<Effects, Refusal> {
+        self.check_available(self.configuration.available_to_allocate(), quantity)
+            .map_err(Refusal::InsufficientAvailableToAllocate)?;
+        Ok(Effects {
+            movements: vec![(ALLOCATED, quantity), (CUMULATIVE_ALLOCATED, quantity)],
+            balance: Some((groups.clone(), self.given(groups, quantity))),
+            ..Effects::default()
+        })
+    }
+
+    fn unallocate(&self, groups: &GroupPath, quantity: Quantity) -> Result<Effects, Refusal> {
+        self.check_allocated(groups, quantity)?;
+        Ok(Effects {
+            movements: vec![(ALLOCATED, -quantity), (CUMULATIVE_ALLOCATED, -quantity)],
+            balance: Some((groups.clone(), self.given(groups, -quantity))),
+            ..Effects::default()
+        })
+    }
+
+    fn reallocate(
+        &self,
+        source: &GroupPath,
+        target: &GroupPath,
+        quantity: Quantity,
+    ) -> Result<Effects, Refusal> {
+        self.check_allocated(source, quantity)?;
+        Ok(Effects {
+            balance: Some((target.clone(), self.given(target, quantity))),
+            source_balance: Some((source.clone(), self.given(source, -quantity))),
+            ..Effects::default()
+        })
+    }
+
+    fn consume(
+        &self,
+        groups: &GroupPath,
+        quantity: Quantity,
+        modifiers: &Movements,
+    ) -> Result<Effects, Refusal> {
+        let mut balance = self.check_allocated(groups, quantity)?;
+        balance.allocated += -quantity;
+        balance.consumed += quantity;
+        balance.cumulative_consumed += quantity;
+        let reserved = modifiers.iter().find(|&&(slot, delta)| {
+            delta > Quantity::ZERO && self.configuration.available_for_reservation(slot).is_some()
+        });
+        Ok(Effects {
+            movements: movements_of_consume(quantity, modifiers),
+            balance: Some((groups.clone(), balance)),
+            reservation: reserved.map(|&(measure, _)| self.new_reservation(measure, quantity)),
+            ..Effects::default()
+        })
+    }
+
+    fn reserve(&self, measure: Slot, quantity: Quantity, checked: bool) -> Result<Effects, Refusal> {
+        if checked && let Some(formula) = self.configuration.available_for_reservation(measure) {
+            self.check_available(formula, quantity).map_err(Refusal::InsufficientAvailableToReserve)?;
+        }
+        Ok(Effects {
+            movements: vec![(measure, quantity)],
+            reservation: Some(self.new_reservation(measure, quantity)),
+            ..Effects::default()
+        })
+    }
+
+    fn give_back(&self, measure: Slot, quantity: Quantity) -> Result<Effects, Refusal> {
+        let available = self.own(measure);
+        if quantity > available {
+            return Err(Refusal::NothingReserved { requested: quantity, available });
+        }
+        Ok(Effects { movements: vec![(measure, -quantity)], ..Effects::default() })
+    }
+
+    fn unreserve(&self, id: ReservationId, quantity: Quantity) -> Result<Effects, Refusal> {
+        let reservation = self
+            .stock
+            .reservations
+            .get(&id)
+            .filter(|reservation| reservation.path == self.command.path)
+            .ok_or_else(|| Refusal::UnknownReservation(id.0.to_string()))?;
+        let freed = quantity.min(reservation.remaining);
+        Ok(Effects {
+            movements: vec![(reservation.measure, -freed)],
+            reservation: Some((
+                id,
+                Reservation { remaining: reservation.remaining - freed, ..reservation.clone() },
+            )),
+            excess: Some(quantity - freed).filter(|excess| !excess.is_zero()),
+            ..Effects::default()
+        })
+    }
+
+    fn change_on_hand(
+        &self,
+        changes: &Movements,
+        settlement: Option<&Settlement>,
+    ) -> Result<Effects, Refusal> {
+        let mut effects = Effects { movements: changes.clone(), ..Effects::default() };
+        if let Some(Settlement { groups, quantity }) = settlement {
+            let mut balance = self.stock.balance(&self.command.path, groups);
+            if *quantity > balance.consumed {
+                return Err(self.insufficient(
+                    groups,
+                    *quantity,
+                    balance.consumed,
+                    "consumed and not settled by",
+                ));
+            }
+            balance.consumed += -*quantity;
+            effects.movements.push((CONSUMED, -*quantity));
+            effects.balance = Some((groups.clone(), balance));
+        }
+        Ok(effects)
+    }
+
+    fn set_on_hand(&self, values: &Movements, at: Timestamp) -> Result<Effects, Refusal> {
+        let node = self.stock.nodes.get(&self.command.path);
+        let last_set = |slot: Slot| {
+            node.and_then(|node| node.set_at.iter().find(|&&(own, _)| own == slot)).map(|&(_, time)| time)
+        };
+        if let Some(&(slot, _)) =
+            values.iter().find(|&&(slot, _)| last_set(slot).is_some_and(|last| last > at))
+        {
+            return Err(Refusal::OutdatedSet { measure: self.configuration.measure_name(slot).to_string() });
+        }
+        Ok(Effects {
+            movements: values.iter().map(|&(slot, value)| (slot, value - self.own(slot))).collect(),
+            set_at: values.iter().map(|&(slot, _)| (slot, at)).collect(),
+            ..Effects::default()
+        })
+    }
+
+    fn own(&self, slot: Slot) -> Quantity {
+        self.stock.nodes.get(&self.command.path).map_or(Quantity::ZERO, |node| node.own.get(slot))
+    }
+
+    fn check_available(&self, formula: &Formula, requested: Quantity) -> Result<(), Shortage> {
+        let required = self.configuration.dimensions().required();
+        let (available, node) = self.stock.available(formula, &self.command.path, required);
+        if requested <= available {
+            return Ok(());
+        }
+        Err(Shortage { requested, available, limited_by: self.configuration.dimensions().place(node) })
+    }
+
+    fn check_allocated(&self, groups: &GroupPath, requested: Quantity) -> Result<Balance, Refusal> {
+        let balance = self.stock.balance(&self.command.path, groups);
+        if requested <= balance.allocated {
+            return Ok(balance);
+        }
+        Err(self.insufficient(groups, requested, balance.allocated, "allocated to"))
+    }
+
+    fn insufficient(
+        &self,
+        groups: &GroupPath,
+        requested: Quantity,
+        available: Quantity,
+        what: &'static str,
+    ) -> Refusal {
+        let groups = self.configuration.groups().place(groups.values());
+        Refusal::InsufficientAllocation { requested, available, what, groups }
+    }
+
+    /// A group path's balance after it was given so much; less than 0 takes it away.
+    fn given(&self, groups: &GroupPath, quantity: Quantity) -> Balance {
+        let mut balance = self.stock.balance(&self.command.path, groups);
+        balance.allocated += quantity;
+        balance.cumulative_allocated += quantity;
+        balance
+    }
+
+    fn new_reservation(&self, measure: Slot, quantity: Quantity) -> (ReservationId, Reservation) {
+        let reservation =
+            Reservation { path: self.command.path.clone(), measure, quantity, remaining: quantity };
+        (self.reservation_id(), reservation)
+    }
+
+    /// Made from the event's own name, so that a repeat or a replay gives the same.
+    fn reservation_id(&self) -> ReservationId {
+        let name = format!("{}\0{}", self.command.product.environment, self.command.id);
+        ReservationId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()))
+    }
+
+    /// A sum that could not be kept exactly is an error, never a wrap.
+    fn check_sums(&self, effects: &Effects) -> Result<(), Refusal> {
+        let too_large = |quantity: Quantity| Refusal::InvalidQuantity {
+            pointer: "/quantity".to_owned(),
+            text: quantity.to_string(),
+            reason: InvalidQuantity::SumTooLarge,
+        };
+        let required = self.configuration.dimensions().required();
+        for &(slot, delta) in &effects.movements {
+            let fits = self.own(slot).can_add(delta)
+                && self.command.path.chain(required).all(|node| self.stock.total(node, slot).can_add(delta));
+            if !fits {
+                return Err(too_large(delta));
+            }
+        }
+        match &effects.balance {
+            Some((_, balance)) if !balance.cumulative_allocated.can_add(Quantity::ZERO) => {
+                Err(too_large(balance.cumulative_allocated))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The pure core: every rule of the service, with no IO, no clock and no randomness. It
+//! cannot fail, only refuse.
+
+pub mod command;
+pub mod configuration;
+pub mod decide;
+pub mod dimensions;
+pub mod formula;
+pub mod groups;
+pub mod name;
+pub mod quantity;
+pub mod refusal;
+pub mod state;

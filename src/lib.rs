@@ -1,0 +1,2 @@
+//! Ringfence.
+pub mod domain;
