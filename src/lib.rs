@@ -1,2 +1,4 @@
 //! Ringfence.
 pub mod domain;
+pub mod engine;
+pub mod store;

@@ -38,6 +38,13 @@ impl fmt::Display for MeasureName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub(crate) usize);
 
+impl Slot {
+    /// The place, counted from 0.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Most terms of a formula; with the largest sums and coefficients its value still fits.
 const TERMS_MAX: usize = 64;
 

@@ -1,0 +1,142 @@
+//! What a writer holds in memory of the books: a bounded copy of parts of products.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lru::LruCache;
+
+use crate::domain::command::{Command, Operation, ProductKey};
+use crate::domain::configuration::Configuration;
+use crate::domain::dimensions::DimensionPath;
+use crate::domain::groups::GroupPath;
+use crate::domain::state::{Balance, Node, Reservation, ReservationId, Stock};
+
+/// Parts of products, each as it was at some time. A part that a command needs is loaded
+/// before; what the copy does not hold is unknown, not absent.
+///
+/// The copy may be out of date at any time, because another instance writes too. Every
+/// event at or below a node changes the node's version, so whoever commits with the
+/// version of the chain's shallowest node commits on the truth.
+pub(super) struct Books {
+    products: LruCache<ProductKey, Stock>,
+    /// How many nodes and balances are held.
+    held: usize,
+    held_max: usize,
+}
+
+/// What a batch needs and the copy does not hold.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) nodes: BTreeSet<(ProductKey, DimensionPath)>,
+    pub(super) balances: BTreeSet<(ProductKey, DimensionPath, GroupPath)>,
+    pub(super) reservations: BTreeMap<ReservationId, ProductKey>,
+}
+
+impl Wanted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.balances.is_empty() && self.reservations.is_empty()
+    }
+}
+
+/// A part of a product as it is stored; `None` where nothing is.
+pub(super) enum Part {
+    Node(ProductKey, DimensionPath, Option<Node>),
+    Balance(ProductKey, DimensionPath, GroupPath, Option<Balance>),
+    Reservation(ProductKey, ReservationId, Reservation),
+}
+
+/// The group paths whose balances an operation reads.
+fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPath> {
+    let (first, second) = match operation {
+        Operation::Allocate { groups, .. }
+        | Operation::Unallocate { groups, .. }
+        | Operation::Consume { groups, .. } => (Some(groups), None),
+        Operation::Reallocate { source, target, .. } => (Some(source), Some(target)),
+        Operation::ChangeOnHand { settlement, .. } => {
+            (settlement.as_ref().map(|settlement| &settlement.groups), None)
+        }
+        Operation::Reserve { .. }
+        | Operation::GiveBack { .. }
+        | Operation::Unreserve { .. }
+        | Operation::SetOnHand { .. } => (None, None),
+    };
+    first.into_iter().chain(second)
+}
+
+impl Books {
+    pub(super) fn new(held_max: usize) -> Books {
+        Books { products: LruCache::unbounded(), held: 0, held_max }
+    }
+
+    /// The stock of a product, as far as it is held.
+    pub(super) fn stock(&mut self, key: &ProductKey) -> &mut Stock {
+        if !self.products.contains(key) {
+            self.products.put(key.clone(), Stock::default());
+        }
+        self.products.get_or_insert_mut(key.clone(), Stock::default)
+    }
+
+    /// Adds what a command needs and the copy does not hold.
+    pub(super) fn want(&mut self, command: &Command, configuration: &Configuration, wanted: &mut Wanted) {
+        let key = &command.product;
+        let stock = self.stock(key);
+        for node in command.path.chain(configuration.dimensions().required()) {
+            if stock.node(node).is_none() {
+                wanted.nodes.insert((key.clone(), DimensionPath::new(node.to_vec())));
+            }
+        }
+        for groups in groups_of(&command.operation) {
+            if !stock.nodes.get(&command.path).is_some_and(|node| node.balances.contains_key(groups)) {
+                wanted.balances.insert((key.clone(), command.path.clone(), groups.clone()));
+            }
+        }
+        if let Operation::Unreserve { reservation, .. } = command.operation {
+            wanted.reservations.insert(reservation, key.clone());
+        }
+    }
+
+    /// Holds a part; a reservation only until [`Books::end_batch`].
+    pub(super) fn hold(&mut self, part: Part) {
+        match part {
+            Part::Node(key, path, node) => {
+                self.stock(&key).nodes.insert(path, node.unwrap_or_default());
+                self.held += 1;
+            }
+            Part::Balance(key, path, groups, balance) => {
+                // Its node was wanted by the same command, so it is held.
+                if let Some(node) = self.stock(&key).nodes.get_mut(&path) {
+                    node.balances.insert(groups, balance.unwrap_or_default());
+                    self.held += 1;
+                }
+            }
+            Part::Reservation(key, id, reservation) => {
+                self.stock(&key).reservations.insert(id, reservation);
+            }
+        }
+    }
+
+    /// Forgets a product: what is held of it turned out to be out of date, or was decided on
+    /// and not committed.
+    pub(super) fn forget(&mut self, key: &ProductKey) {
+        if let Some(stock) = self.products.pop(key) {
+            self.held = self.held.saturating_sub(weight(&stock));
+        }
+    }
+
+    /// Lets go of what need not be kept: the reservations of these products, and whole
+    /// products, the longest unused first, while more is held than the limit.
+    pub(super) fn end_batch<'a>(&mut self, products: impl Iterator<Item = &'a ProductKey>) {
+        for key in products {
+            if let Some(stock) = self.products.peek_mut(key) {
+                stock.reservations.clear();
+            }
+        }
+        while self.held > self.held_max {
+            let Some((_, stock)) = self.products.pop_lru() else { return };
+            self.held = self.held.saturating_sub(weight(&stock));
+        }
+    }
+}
+
+fn weight(stock: &Stock) -> usize {
+    stock.nodes.values().map(|node| 1 + node.balances.len()).sum()
+}

@@ -1,0 +1,172 @@
+//! The engine: one queue and one writer per shard of products. Whatever queued while a
+//! writer committed is its next batch; a lone command commits at once.
+
+mod batch;
+mod books;
+mod link;
+mod writer;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::domain::command::{Command, ProductKey};
+use crate::domain::refusal::Refusal;
+use crate::store::configuration::Versioned;
+use crate::store::ledger::Event;
+
+/// The limits of the engine.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Writers, each with a queue and a connection of its own.
+    pub shards: usize,
+    /// Commands that may wait in one queue.
+    pub queue_commands_max: usize,
+    /// Commands that one commit takes.
+    pub batch_commands_max: usize,
+    /// Stock nodes and balances that one writer holds in memory.
+    pub books_entries_max: usize,
+    /// Latest events that one writer remembers, so that it answers a repeat by itself.
+    pub recent_events_max: usize,
+    /// Longest that one round trip to the database may take.
+    pub round_trip_max: Duration,
+}
+
+/// What a granted command, or the repeat of one, is answered with.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The event as it stands in the ledger.
+    pub event: Arc<Event>,
+    /// Whether it was there before.
+    pub replayed: bool,
+}
+
+/// Why a submission was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// A rule is against it. Certain: it was judged on the stored state.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The configuration that it was made under is not the current one: make it again.
+    #[error("the configuration changed")]
+    ConfigurationChanged,
+    /// The queue is full, or other instances were quicker each time.
+    #[error("more commands are waiting than can be taken; send it again")]
+    Overloaded,
+    /// The database cannot be reached. Whether the event is in the ledger is unknown.
+    #[error("the database is unavailable; send it again")]
+    DatabaseUnavailable,
+    /// The service is stopping.
+    #[error("the service is stopping; send it again")]
+    ShuttingDown,
+    /// A bug. It was logged.
+    #[error("internal error")]
+    Internal,
+}
+
+/// Why the commands of a submission were not done: which was the first, and why.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The first command's place in the submission.
+    pub index: usize,
+    /// Why.
+    pub failure: Failure,
+}
+
+impl From<Failure> for Rejection {
+    fn from(failure: Failure) -> Rejection {
+        Rejection { index: 0, failure }
+    }
+}
+
+type Reply = Result<Vec<Receipt>, Rejection>;
+
+/// Commands that are done together or not at all; mostly just one.
+struct Submission {
+    commands: Vec<Command>,
+    configuration: Arc<Versioned>,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// Gives commands to the writers. When the last clone is dropped, they finish what is
+/// queued and end.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    queues: Arc<[mpsc::Sender<Submission>]>,
+}
+
+/// The answer that a submission will have.
+pub struct Pending(oneshot::Receiver<Reply>);
+
+impl Pending {
+    /// Waits for the answer. Giving up does not undo the command.
+    ///
+    /// # Errors
+    /// Says what stood in the way, and of which command.
+    pub async fn answer(self) -> Reply {
+        // A writer answers everything that it took, so a lost reply means that it panicked.
+        self.0.await.unwrap_or_else(|_| Err(Failure::Internal.into()))
+    }
+}
+
+impl Handle {
+    /// Queues a command, or refuses it at once when the queue is full.
+    ///
+    /// # Errors
+    /// When the queue is full or closed.
+    pub fn submit(&self, command: Command, configuration: Arc<Versioned>) -> Result<Pending, Failure> {
+        let queue = self.queue(&command.product);
+        let (reply, pending) = oneshot::channel();
+        queue.try_send(Submission { commands: vec![command], configuration, reply }).map_err(|error| {
+            match error {
+                mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+            }
+        })?;
+        Ok(Pending(pending))
+    }
+
+    /// Queues commands that are done together or not at all, once there is room: what
+    /// waits is bounded by the bulk request that it came with.
+    ///
+    /// # Errors
+    /// When the queue is closed.
+    pub async fn submit_when_free(
+        &self,
+        commands: Vec<Command>,
+        configuration: Arc<Versioned>,
+    ) -> Result<Pending, Failure> {
+        let (reply, pending) = oneshot::channel();
+        let Some(first) = commands.first() else {
+            let _ = reply.send(Ok(Vec::new()));
+            return Ok(Pending(pending));
+        };
+        let queue = self.queue(&first.product);
+        queue.send(Submission { commands, configuration, reply }).await.map_err(|_| Failure::ShuttingDown)?;
+        Ok(Pending(pending))
+    }
+
+    /// Commands that may affect one another share a product, and so a queue.
+    fn queue(&self, product: &ProductKey) -> &mpsc::Sender<Submission> {
+        let mut hasher = DefaultHasher::new();
+        product.hash(&mut hasher);
+        &self.queues[(hasher.finish() % self.queues.len() as u64) as usize]
+    }
+}
+
+/// Starts the writers. They end once every clone of the handle is dropped and what was
+/// queued is done: await the set to drain.
+pub fn start(options: &PgConnectOptions, limits: &Limits) -> (Handle, JoinSet<()>) {
+    let mut writers = JoinSet::new();
+    let queues = (0..limits.shards.max(1)).map(|_| {
+        let (sender, receiver) = mpsc::channel(limits.queue_commands_max);
+        writers.spawn(writer::Writer::new(options.clone(), limits.clone()).run(receiver));
+        sender
+    });
+    let queues = queues.collect();
+    (Handle { queues }, writers)
+}

@@ -1,0 +1,399 @@
+//! A writer: collect what queued, decide it, commit it, answer it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lru::LruCache;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::mpsc;
+
+use crate::domain::command::{Command, ProductKey, Timestamp};
+use crate::domain::name::Value;
+use crate::store::configuration::Versioned;
+use crate::store::ledger::Event;
+use crate::store::{StoreError, configuration, ledger, state};
+
+use super::batch::{EventName, Ground, Place, Unit, Verdict, judge, name_of, root};
+use super::books::{Books, Wanted};
+use super::link::Link;
+use super::{Failure, Limits, Receipt, Rejection, Submission};
+
+/// Rounds in which a submission may lose against other instances before it is sent back.
+/// From the second on it waits for its turn, so more than two are rare.
+const ROUNDS_MAX: usize = 8;
+
+pub(super) struct Writer {
+    limits: Limits,
+    link: Link,
+    books: Books,
+    /// The latest events, so that a repeat is answered without asking the database.
+    recent: LruCache<EventName, Arc<Event>>,
+}
+
+/// A batch that was decided and, as far as it was granted, committed.
+struct Judged {
+    verdicts: Vec<Verdict>,
+    events: Vec<Arc<Event>>,
+}
+
+/// A submission refused on grounds that may be out of date.
+struct Doubtful {
+    submission: Submission,
+    rejection: Rejection,
+    /// The version of the root that the refusal rests on.
+    version: u64,
+}
+
+impl Writer {
+    pub(super) fn new(options: PgConnectOptions, limits: Limits) -> Writer {
+        let link = Link::new(options, limits.round_trip_max);
+        let books = Books::new(limits.books_entries_max);
+        let recent = LruCache::new(NonZeroUsize::new(limits.recent_events_max).unwrap_or(NonZeroUsize::MIN));
+        Writer { limits, link, books, recent }
+    }
+
+    /// Takes submissions until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
+        while let Some(first) = queue.recv().await {
+            let mut batch = Vec::new();
+            // Commands that are done together or not at all make a batch of their own.
+            let mut together = None;
+            let mut next = Some(first);
+            while let Some(submission) = next {
+                if submission.commands.len() > 1 {
+                    together = Some(submission);
+                    break;
+                }
+                batch.push(submission);
+                next =
+                    if batch.len() < self.limits.batch_commands_max { queue.try_recv().ok() } else { None };
+            }
+            self.process(batch).await;
+            self.process(together.into_iter().collect()).await;
+        }
+        self.link.close().await;
+    }
+
+    /// Answers every submission.
+    async fn process(&mut self, mut open: Vec<Submission>) {
+        let mut outages = 0;
+        for round in 0..ROUNDS_MAX {
+            if open.is_empty() {
+                return;
+            }
+            let Err(error) = self.round(&mut open, round > 0).await else { continue };
+            for (command, _) in commands_of(&open) {
+                self.books.forget(&command.product);
+            }
+            match error {
+                StoreError::Conflict | StoreError::IdTaken => {}
+                StoreError::Unavailable(why) => {
+                    tracing::warn!(error = %why, commands = open.len(), "the database did not answer");
+                    outages += 1;
+                }
+                StoreError::Rejected(why) => return self.isolate(open, &why).await,
+            }
+            // The commit may have happened or not: the ledger tells.
+            if outages > 1 || self.look_up(&mut open).await.is_err() {
+                return reject(open, &Failure::DatabaseUnavailable);
+            }
+        }
+        reject(open, &Failure::Overloaded);
+    }
+
+    /// One of them is what the database will not have. On their own, the others are done.
+    async fn isolate(&mut self, open: Vec<Submission>, why: &str) {
+        if let [submission] = &open[..] {
+            let command = &submission.commands[0];
+            tracing::error!(error = %why, id = %command.id, environment = %command.product.environment, "a command failed");
+            return reject(open, &Failure::Internal);
+        }
+        for submission in open {
+            Box::pin(self.process(vec![submission])).await;
+        }
+    }
+
+    /// Decides the submissions, commits those granted, and answers all that is certain.
+    /// What is left open has to be judged again.
+    async fn round(&mut self, open: &mut Vec<Submission>, wait_for_turn: bool) -> Result<(), StoreError> {
+        let judged = if wait_for_turn { self.judge_in_turn(open).await } else { self.judge(open).await }?;
+        for event in &judged.events {
+            self.remember(Arc::clone(event));
+        }
+        let products: Vec<ProductKey> =
+            commands_of(open).map(|(command, _)| command.product.clone()).collect();
+        let doubtful = self.answer(std::mem::take(open), judged);
+        self.books.end_batch(products.iter());
+        if doubtful.is_empty() { Ok(()) } else { self.confirm(doubtful, open).await }
+    }
+
+    /// The first try: one statement, on the copy of the books that is in memory.
+    async fn judge(&mut self, open: &[Submission]) -> Result<Judged, StoreError> {
+        let wanted = self.wanted(open);
+        if !wanted.is_empty() {
+            let mut connection = self.link.check_out().await?;
+            let loaded = self.link.bounded(load(&mut connection, open, wanted)).await;
+            self.link.check_in(connection, &loaded);
+            loaded?.into_iter().for_each(|part| self.books.hold(part));
+        }
+        let received_at = now();
+        let known = self.remembered(open);
+        let (verdicts, granted) = judge(&mut self.books, &known, units(open), received_at);
+        let Some(batch) = granted.write_down(&mut self.books, received_at) else {
+            return Ok(Judged { verdicts, events: Vec::new() });
+        };
+        let mut connection = self.link.check_out().await?;
+        let written = self.link.bounded(batch.write(&mut connection)).await;
+        self.link.check_in(connection, &written);
+        Ok(Judged { verdicts, events: granted.into_events(&written?, received_at) })
+    }
+
+    /// The tries after a conflict: the roots are locked before anything is read, so that no
+    /// other instance can be quicker again. Read committed, because a serializable
+    /// transaction would be aborted by the very wait; the locks and guards keep it safe.
+    async fn judge_in_turn(&mut self, open: &[Submission]) -> Result<Judged, StoreError> {
+        let mut connection = self.link.check_out().await?;
+        let result = match connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await {
+            Ok(mut transaction) => {
+                let judged = self.judge_locked(&mut transaction, open).await;
+                match judged {
+                    Ok(judged) => {
+                        self.link.bounded(async { Ok(transaction.commit().await?) }).await.map(|()| judged)
+                    }
+                    Err(error) => {
+                        let rolled_back =
+                            self.link.bounded(async { Ok(transaction.rollback().await?) }).await;
+                        rolled_back.and(Err(error))
+                    }
+                }
+            }
+            Err(error) => Err(error.into()),
+        };
+        self.link.check_in(connection, &result);
+        result
+    }
+
+    async fn judge_locked(
+        &mut self,
+        connection: &mut PgConnection,
+        open: &[Submission],
+    ) -> Result<Judged, StoreError> {
+        let roots: Vec<_> = commands_of(open)
+            .map(|(command, versioned)| (&command.product, root(command, versioned)))
+            .collect();
+        self.link.bounded(state::lock(connection, &roots)).await?;
+        let wanted = self.wanted(open);
+        let loaded = self.link.bounded(load(connection, open, wanted)).await?;
+        loaded.into_iter().for_each(|part| self.books.hold(part));
+        let received_at = now();
+        let known = self.remembered(open);
+        let (verdicts, granted) = judge(&mut self.books, &known, units(open), received_at);
+        let Some(batch) = granted.write_down(&mut self.books, received_at) else {
+            return Ok(Judged { verdicts, events: Vec::new() });
+        };
+        let event_ids = self.link.bounded(batch.write(connection)).await?;
+        Ok(Judged { verdicts, events: granted.into_events(&event_ids, received_at) })
+    }
+
+    fn wanted(&mut self, open: &[Submission]) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (command, versioned) in commands_of(open) {
+            self.books.want(command, &versioned.configuration, &mut wanted);
+        }
+        wanted
+    }
+
+    fn remember(&mut self, event: Arc<Event>) {
+        self.recent.put(name_of(&event.command), event);
+    }
+
+    fn remembered(&mut self, open: &[Submission]) -> HashMap<EventName, Arc<Event>> {
+        let names = commands_of(open).map(|(command, _)| name_of(command));
+        names.filter_map(|name| self.recent.get(&name).map(Arc::clone).map(|event| (name, event))).collect()
+    }
+
+    /// Answers what is certain, and returns the rest.
+    fn answer(&mut self, open: Vec<Submission>, judged: Judged) -> Vec<Doubtful> {
+        let mut doubtful = Vec::new();
+        for (submission, verdict) in open.into_iter().zip(judged.verdicts) {
+            let (index, refusal, ground) = match verdict {
+                Verdict::Granted(places) => {
+                    let receipts = places.into_iter().map(|place| receipt(place, &judged.events)).collect();
+                    let _ = submission.reply.send(Ok(receipts));
+                    continue;
+                }
+                Verdict::Refused { index, refusal, ground } => (index, refusal, ground),
+            };
+            let rejection = Rejection { index, failure: Failure::Refused(refusal) };
+            let version = match ground {
+                Ground::Ledger => {
+                    let _ = submission.reply.send(Err(rejection));
+                    continue;
+                }
+                Ground::Version(version) => version,
+                Ground::Books => {
+                    let command = &submission.commands[index];
+                    let root = root(command, &submission.configuration);
+                    self.books.stock(&command.product).node(root).map_or(0, |node| node.version)
+                }
+            };
+            doubtful.push(Doubtful { submission, rejection, version });
+        }
+        doubtful
+    }
+
+    /// A refusal is answered only when it is true now: the id is not in the ledger, and the
+    /// state and configuration that it rests on are still the stored ones.
+    async fn confirm(
+        &mut self,
+        doubtful: Vec<Doubtful>,
+        open: &mut Vec<Submission>,
+    ) -> Result<(), StoreError> {
+        let answer = self.ask_about(&doubtful).await;
+        let (found, fresh) = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                open.extend(doubtful.into_iter().map(|doubtful| doubtful.submission));
+                return Err(error);
+            }
+        };
+        for ((doubtful, event), fresh) in doubtful.into_iter().zip(found).zip(fresh) {
+            let Doubtful { submission, rejection, version } = doubtful;
+            if let Some(event) = event {
+                self.remember(Arc::new(event));
+                open.push(submission);
+            } else if fresh.configuration != submission.configuration.version {
+                reject(vec![submission], &Failure::ConfigurationChanged);
+            } else if fresh.version != version {
+                self.books.forget(&submission.commands[rejection.index].product);
+                open.push(submission);
+            } else {
+                let _ = submission.reply.send(Err(rejection));
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_about(
+        &mut self,
+        doubtful: &[Doubtful],
+    ) -> Result<(Vec<Option<Event>>, Vec<state::Freshness>), StoreError> {
+        let refused = doubtful.iter().map(|Doubtful { submission, rejection, .. }| {
+            (&submission.commands[rejection.index], &submission.configuration)
+        });
+        let commands: Vec<_> =
+            refused.clone().map(|(command, versioned)| (command, &versioned.configuration)).collect();
+        let roots: Vec<_> =
+            refused.map(|(command, versioned)| (&command.product, root(command, versioned))).collect();
+        let mut connection = self.link.check_out().await?;
+        let exchange = async {
+            let found = ledger::find(&mut connection, &commands).await?;
+            Ok((found, state::freshness(&mut connection, &roots).await?))
+        };
+        let answer = self.link.bounded(exchange).await;
+        self.link.check_in(connection, &answer);
+        answer
+    }
+
+    /// After a failed commit: learns which events are in the ledger after all, and sends
+    /// back what was made under a configuration that is no longer the current one.
+    async fn look_up(&mut self, open: &mut Vec<Submission>) -> Result<(), StoreError> {
+        let environments: BTreeSet<Value> = open.iter().map(environment_of).collect();
+        let commands: Vec<_> =
+            commands_of(open).map(|(command, versioned)| (command, &versioned.configuration)).collect();
+        let mut connection = self.link.check_out().await?;
+        let exchange = async {
+            let mut versions = HashMap::new();
+            for environment in environments {
+                let version = configuration::version(&mut connection, environment.as_str()).await?;
+                versions.insert(environment, version);
+            }
+            let found = match ledger::find(&mut connection, &commands).await {
+                // An event uses a measure that the command's configuration does not know yet.
+                Err(StoreError::Conflict) => Vec::new(),
+                found => found?,
+            };
+            Ok((versions, found))
+        };
+        let answer = self.link.bounded(exchange).await;
+        self.link.check_in(connection, &answer);
+        let (versions, found) = answer?;
+        for event in found.into_iter().flatten() {
+            self.remember(Arc::new(event));
+        }
+        let outdated = |submission: &mut Submission| {
+            versions.get(&environment_of(submission)).copied().flatten()
+                != Some(submission.configuration.version)
+        };
+        reject(open.extract_if(.., outdated).collect(), &Failure::ConfigurationChanged);
+        Ok(())
+    }
+}
+
+/// Reads what the books lack. Nodes first: what is read after a node is at least as new as
+/// the node, so that the version of the root speaks for all of it.
+async fn load(
+    connection: &mut PgConnection,
+    open: &[Submission],
+    wanted: Wanted,
+) -> Result<Vec<super::books::Part>, StoreError> {
+    use super::books::Part;
+    let mut parts = Vec::new();
+    let nodes: Vec<_> = wanted.nodes.into_iter().collect();
+    if !nodes.is_empty() {
+        let found = state::nodes(connection, &nodes).await?;
+        parts.extend(nodes.into_iter().zip(found).map(|((key, path), node)| Part::Node(key, path, node)));
+    }
+    let balances: Vec<_> = wanted.balances.into_iter().collect();
+    if !balances.is_empty() {
+        let found = state::balances(connection, &balances).await?;
+        let found = balances.into_iter().zip(found);
+        parts.extend(found.map(|((key, path, groups), balance)| Part::Balance(key, path, groups, balance)));
+    }
+    for (id, key) in wanted.reservations {
+        let Some((_, versioned)) = commands_of(open).find(|(command, _)| command.product == key) else {
+            continue;
+        };
+        if let Some(reservation) = state::reservation(connection, &key, id, &versioned.configuration).await? {
+            parts.push(Part::Reservation(key, id, reservation));
+        }
+    }
+    Ok(parts)
+}
+
+fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {
+    match place {
+        Place::New(place) => Receipt { event: Arc::clone(&events[place]), replayed: false },
+        Place::SameAs(place) => Receipt { event: Arc::clone(&events[place]), replayed: true },
+        Place::Known(event) => Receipt { event, replayed: true },
+    }
+}
+
+fn units(open: &[Submission]) -> impl Iterator<Item = Unit<'_>> {
+    open.iter().map(|submission| (&submission.commands[..], &submission.configuration))
+}
+
+fn commands_of(open: &[Submission]) -> impl Iterator<Item = (&Command, &Arc<Versioned>)> {
+    open.iter()
+        .flat_map(|submission| submission.commands.iter().map(|command| (command, &submission.configuration)))
+}
+
+/// Submissions have one command at least, and all of one environment.
+fn environment_of(submission: &Submission) -> Value {
+    submission.commands[0].product.environment.clone()
+}
+
+fn reject(submissions: Vec<Submission>, failure: &Failure) {
+    for submission in submissions {
+        let _ = submission.reply.send(Err(failure.clone().into()));
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Microseconds fit an i64 for 290,000 years.
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

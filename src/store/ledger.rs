@@ -1,0 +1,293 @@
+//! The ledger: what was asked and what was answered, in the order in which it happened.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::command::{Command, Movements, Operation, ProductKey, Settlement, Timestamp};
+use crate::domain::configuration::Configuration;
+use crate::domain::decide::Outcome;
+use crate::domain::dimensions::DimensionPath;
+use crate::domain::groups::GroupPath;
+use crate::domain::name::Value;
+use crate::domain::quantity::Quantity;
+use crate::domain::state::ReservationId;
+
+use super::{StoreError, state, text};
+
+/// An event of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its place in the ledger.
+    pub event_id: i64,
+    /// What was asked.
+    pub command: Command,
+    /// When the service took it in.
+    pub received_at: Timestamp,
+    /// What it answered.
+    pub outcome: Outcome,
+}
+
+/// What only some operations have. Measures go by their names: slots are the state's matter.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Detail {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    measures: BTreeMap<String, Quantity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation: Option<Uuid>,
+}
+
+/// An operation in the ledger's columns.
+#[derive(Default)]
+pub(super) struct Columns {
+    pub(super) operation: &'static str,
+    pub(super) groups: Option<String>,
+    pub(super) source_groups: Option<String>,
+    pub(super) quantity: Option<String>,
+    pub(super) detail: Option<String>,
+}
+
+impl Columns {
+    pub(super) fn of(operation: &Operation, configuration: &Configuration) -> Columns {
+        let literal = |groups: &GroupPath| Some(text::array(groups.values()));
+        let named = |movements: &Movements| {
+            movements
+                .iter()
+                .map(|&(slot, quantity)| (configuration.measure_name(slot).to_string(), quantity))
+                .collect()
+        };
+        let one = |slot| named(&vec![(slot, Quantity::ZERO)]);
+        let (name, groups, source_groups, quantity, detail) = match operation {
+            Operation::Allocate { groups, quantity } => {
+                ("allocate", literal(groups), None, Some(quantity), None)
+            }
+            Operation::Unallocate { groups, quantity } => {
+                ("unallocate", literal(groups), None, Some(quantity), None)
+            }
+            Operation::Reallocate { source, target, quantity } => {
+                ("reallocate", literal(target), literal(source), Some(quantity), None)
+            }
+            Operation::Consume { groups, quantity, modifiers } => {
+                let detail = (!modifiers.is_empty())
+                    .then(|| Detail { measures: named(modifiers), ..Detail::default() });
+                ("consume", literal(groups), None, Some(quantity), detail)
+            }
+            Operation::Reserve { measure, quantity, checked } => {
+                let detail = Detail { measures: one(*measure), checked: Some(*checked), ..Detail::default() };
+                ("reserve", None, None, Some(quantity), Some(detail))
+            }
+            Operation::GiveBack { measure, quantity } => (
+                "give-back",
+                None,
+                None,
+                Some(quantity),
+                Some(Detail { measures: one(*measure), ..Detail::default() }),
+            ),
+            Operation::Unreserve { reservation, quantity } => {
+                let detail = Detail { reservation: Some(reservation.0), ..Detail::default() };
+                ("unreserve", None, None, Some(quantity), Some(detail))
+            }
+            Operation::ChangeOnHand { changes, settlement } => {
+                let detail = Detail { measures: named(changes), ..Detail::default() };
+                let settlement = settlement.as_ref();
+                let groups = settlement.and_then(|settlement| literal(&settlement.groups));
+                (
+                    "change-on-hand",
+                    groups,
+                    None,
+                    settlement.map(|settlement| &settlement.quantity),
+                    Some(detail),
+                )
+            }
+            Operation::SetOnHand { values, modified_at } => {
+                let modified_at = modified_at.map(|time| time.0);
+                let detail = Detail { measures: named(values), modified_at, ..Detail::default() };
+                ("set-on-hand", None, None, None, Some(detail))
+            }
+        };
+        Columns {
+            operation: name,
+            groups,
+            source_groups,
+            quantity: quantity.map(Quantity::to_string),
+            // A structure of strings and numbers always becomes JSON.
+            detail: detail.map(|detail| serde_json::to_string(&detail).unwrap_or_default()),
+        }
+    }
+}
+
+struct Row {
+    event_id: i64,
+    environment_id: String,
+    organization_id: String,
+    product_id: String,
+    id: String,
+    operation: String,
+    dimensions: Vec<String>,
+    groups: Option<Vec<String>>,
+    source_groups: Option<Vec<String>>,
+    quantity: Option<String>,
+    detail: Option<String>,
+    configuration_version: i64,
+    received_at: OffsetDateTime,
+    outcome: String,
+}
+
+impl Row {
+    fn event(self, configuration: &Configuration) -> Result<Event, StoreError> {
+        let operation = self.operation(configuration)?;
+        let outcome = serde_json::from_str(&self.outcome).map_err(|error| {
+            StoreError::Rejected(format!("event {} has an unreadable outcome: {error}", self.event_id))
+        })?;
+        let product = ProductKey {
+            environment: Value::stored(&self.environment_id),
+            organization: Value::stored(&self.organization_id),
+            product: Value::stored(&self.product_id),
+        };
+        let path = DimensionPath::new(text::values(&self.dimensions));
+        let command = Command { id: Value::stored(&self.id), product, path, operation };
+        Ok(Event {
+            event_id: self.event_id,
+            command,
+            received_at: text::timestamp(self.received_at),
+            outcome,
+        })
+    }
+
+    fn operation(&self, configuration: &Configuration) -> Result<Operation, StoreError> {
+        let unreadable =
+            || StoreError::Rejected(format!("event {} is not readable as {}", self.event_id, self.operation));
+        let detail: Detail = match &self.detail {
+            Some(detail) => serde_json::from_str(detail).map_err(|_| unreadable())?,
+            None => Detail::default(),
+        };
+        let path = |groups: &Option<Vec<String>>| {
+            groups.as_deref().map(|texts| GroupPath::stored(text::values(texts)))
+        };
+        let groups = || path(&self.groups).ok_or_else(unreadable);
+        let quantity = || self.quantity.as_deref().ok_or_else(unreadable).and_then(text::quantity);
+        let mut measures = Movements::new();
+        for (name, &quantity) in &detail.measures {
+            measures.push((state::slot(configuration, name)?, quantity));
+        }
+        measures.sort_by_key(|&(slot, _)| slot);
+        let measure = || measures.first().map(|&(slot, _)| slot).ok_or_else(unreadable);
+        Ok(match self.operation.as_str() {
+            "allocate" => Operation::Allocate { groups: groups()?, quantity: quantity()? },
+            "unallocate" => Operation::Unallocate { groups: groups()?, quantity: quantity()? },
+            "reallocate" => Operation::Reallocate {
+                source: path(&self.source_groups).ok_or_else(unreadable)?,
+                target: groups()?,
+                quantity: quantity()?,
+            },
+            "consume" => Operation::Consume { groups: groups()?, quantity: quantity()?, modifiers: measures },
+            "reserve" => {
+                let checked = detail.checked.ok_or_else(unreadable)?;
+                Operation::Reserve { measure: measure()?, quantity: quantity()?, checked }
+            }
+            "give-back" => Operation::GiveBack { measure: measure()?, quantity: quantity()? },
+            "unreserve" => Operation::Unreserve {
+                reservation: ReservationId(detail.reservation.ok_or_else(unreadable)?),
+                quantity: quantity()?,
+            },
+            "change-on-hand" => {
+                let settlement = match path(&self.groups) {
+                    Some(groups) => Some(Settlement { groups, quantity: quantity()? }),
+                    None => None,
+                };
+                Operation::ChangeOnHand { changes: measures, settlement }
+            }
+            "set-on-hand" => {
+                Operation::SetOnHand { values: measures, modified_at: detail.modified_at.map(Timestamp) }
+            }
+            _ => return Err(unreadable()),
+        })
+    }
+}
+
+/// Looks commands' ids up. Answers, in the same order, the events that have them.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when an event uses a measure that is newer than the command's
+/// configuration; else when the database does not answer.
+pub async fn find(
+    connection: &mut PgConnection,
+    commands: &[(&Command, &Configuration)],
+) -> Result<Vec<Option<Event>>, StoreError> {
+    let environments: Vec<String> =
+        commands.iter().map(|(command, _)| command.product.environment.to_string()).collect();
+    let ids: Vec<String> = commands.iter().map(|(command, _)| command.id.to_string()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT k.place AS "place!", l.event_id, l.environment_id, l.organization_id, l.product_id, l.id, l.operation,
+                  l.dimensions, l.groups, l.source_groups, l.quantity::text AS quantity, l.detail::text AS detail,
+                  l.configuration_version, l.received_at, l.outcome::text AS "outcome!"
+           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (environment_id, id, place)
+           JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id"#,
+        &environments,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found: Vec<Option<Event>> = vec![None; commands.len()];
+    for row in rows {
+        let place = row.place as usize - 1;
+        let row = Row {
+            event_id: row.event_id,
+            environment_id: row.environment_id,
+            organization_id: row.organization_id,
+            product_id: row.product_id,
+            id: row.id,
+            operation: row.operation,
+            dimensions: row.dimensions,
+            groups: row.groups,
+            source_groups: row.source_groups,
+            quantity: row.quantity,
+            detail: row.detail,
+            configuration_version: row.configuration_version,
+            received_at: row.received_at,
+            outcome: row.outcome,
+        };
+        found[place] = Some(row.event(commands[place].1)?);
+    }
+    Ok(found)
+}
+
+/// Reads an environment's events in the order of the ledger, `most` at a time, each with the
+/// version of the configuration that it was decided under.
+///
+/// # Errors
+/// When the database does not answer, or an event is not readable.
+pub async fn page(
+    connection: &mut PgConnection,
+    environment: &str,
+    after: i64,
+    most: i64,
+    configuration: &Configuration,
+) -> Result<Vec<(Event, i64)>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
+                  quantity::text AS quantity, detail::text AS detail, configuration_version, received_at,
+                  outcome::text AS "outcome!"
+           FROM ledger WHERE environment_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3"#,
+        environment,
+        after,
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let version = row.configuration_version;
+            Ok((row.event(configuration)?, version))
+        })
+        .collect()
+}

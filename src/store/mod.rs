@@ -1,0 +1,98 @@
+//! The only SQL. Every statement is checked at build time.
+
+pub mod commit;
+pub mod configuration;
+pub mod ledger;
+pub mod query;
+pub mod state;
+mod text;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
+use sqlx::{ConnectOptions, Connection};
+
+/// The schema, forward only.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Why a statement did not do its work, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What it was decided on has changed: load again, decide again.
+    #[error("what the batch was decided on has changed")]
+    Conflict,
+    /// An id of the batch is in the ledger already.
+    #[error("an id is in the ledger already")]
+    IdTaken,
+    /// The database cannot be reached, or is in no state to answer. A commit may have
+    /// happened or not.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// The database will not have it, whenever it is sent.
+    #[error("the database refused a statement: {0}")]
+    Rejected(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        let sqlx::Error::Database(database) = &error else {
+            return match error {
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.to_string()),
+                _ => StoreError::Rejected(error.to_string()),
+            };
+        };
+        let state = database.code().unwrap_or_default();
+        let violated = database.try_downcast_ref::<PgDatabaseError>();
+        match (&*state, database.constraint()) {
+            ("40001" | "40P01", _) => StoreError::Conflict,
+            ("23505", Some("ledger_id")) => StoreError::IdTaken,
+            ("23505", _) => StoreError::Conflict,
+            // The ledger refuses an event whose guards did not hold: its version is NULL.
+            ("23502", _) if violated.and_then(PgDatabaseError::column) == Some("version") => {
+                StoreError::Conflict
+            }
+            // Connection trouble, resources, shutdown and cancelled statements.
+            (state, _) if ["08", "53", "57", "58"].contains(&&state[..2.min(state.len())]) => {
+                StoreError::Unavailable(error.to_string())
+            }
+            _ => StoreError::Rejected(error.to_string()),
+        }
+    }
+}
+
+/// What every connection of the service is set to.
+///
+/// Plans: a statement is planned when its tables may still be empty, and the plan is kept.
+/// Every statement of the command path looks rows up by their keys, so nothing else is
+/// allowed; otherwise a plan made for an empty table would scan a full one.
+pub fn connection_options(options: PgConnectOptions, round_trip_max: Duration) -> PgConnectOptions {
+    let timeout = format!("{}ms", round_trip_max.as_millis());
+    options
+        .application_name("ringfence")
+        .options([
+            ("default_transaction_isolation", "serializable"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("statement_timeout", timeout.as_str()),
+            ("idle_in_transaction_session_timeout", "5s"),
+        ])
+        .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
+}
+
+/// Opens a connection for a writer, within a time.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, StoreError> {
+    match tokio::time::timeout(within, PgConnection::connect_with(options)).await {
+        Ok(connection) => Ok(connection?),
+        Err(_) => Err(StoreError::Unavailable(format!("no connection within {within:?}"))),
+    }
+}
