@@ -3,14 +3,14 @@
 -- Paths and group paths are text[] in hierarchy order. Quantities are exact numerics.
 
 CREATE TABLE environment (
-    environment_id text PRIMARY KEY,
+    environment_id text COLLATE "C" PRIMARY KEY,
     -- The current configuration; every command is guarded by it.
     version bigint NOT NULL CHECK (version > 0)
 );
 
 -- Every configuration that there ever was: a replay of the ledger needs them.
 CREATE TABLE configuration (
-    environment_id text NOT NULL REFERENCES environment,
+    environment_id text COLLATE "C" NOT NULL REFERENCES environment,
     version bigint NOT NULL,
     document json NOT NULL,
     -- Every measure that the environment has ever had, in the order of the arrays below.
@@ -22,13 +22,13 @@ CREATE TABLE configuration (
 -- The truth: what the other tables hold is what these rows add up to.
 CREATE TABLE ledger (
     event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    environment_id text NOT NULL,
-    organization_id text NOT NULL,
-    product_id text NOT NULL,
+    environment_id text COLLATE "C" NOT NULL,
+    organization_id text COLLATE "C" NOT NULL,
+    product_id text COLLATE "C" NOT NULL,
     -- The client's name for the event.
-    id text NOT NULL,
-    operation text NOT NULL,
-    dimensions text[] NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    operation text COLLATE "C" NOT NULL,
+    dimensions text[] COLLATE "C" NOT NULL,
     groups text[],
     source_groups text[],
     quantity numeric,
@@ -48,10 +48,10 @@ CREATE UNIQUE INDEX ledger_id ON ledger (environment_id, id);
 
 -- The fill factors leave room for the updates of hot rows to stay in their page.
 CREATE TABLE stock_node (
-    environment_id text NOT NULL,
-    organization_id text NOT NULL,
-    product_id text NOT NULL,
-    dimensions text[] NOT NULL,
+    environment_id text COLLATE "C" NOT NULL,
+    organization_id text COLLATE "C" NOT NULL,
+    product_id text COLLATE "C" NOT NULL,
+    dimensions text[] COLLATE "C" NOT NULL,
     version bigint NOT NULL CHECK (version > 0),
     -- By measure, in the order of configuration.measures; those behind the last are 0.
     -- The first four are allocated, consumed, cumulative allocated and cumulative consumed.
@@ -63,11 +63,11 @@ CREATE TABLE stock_node (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE balance (
-    environment_id text NOT NULL,
-    organization_id text NOT NULL,
-    product_id text NOT NULL,
-    dimensions text[] NOT NULL,
-    groups text[] NOT NULL,
+    environment_id text COLLATE "C" NOT NULL,
+    organization_id text COLLATE "C" NOT NULL,
+    product_id text COLLATE "C" NOT NULL,
+    dimensions text[] COLLATE "C" NOT NULL,
+    groups text[] COLLATE "C" NOT NULL,
     allocated numeric NOT NULL CHECK (allocated >= 0),
     consumed numeric NOT NULL CHECK (consumed BETWEEN 0 AND cumulative_consumed),
     cumulative_allocated numeric NOT NULL,
@@ -77,12 +77,12 @@ CREATE TABLE balance (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE reservation (
-    environment_id text NOT NULL,
-    organization_id text NOT NULL,
-    product_id text NOT NULL,
+    environment_id text COLLATE "C" NOT NULL,
+    organization_id text COLLATE "C" NOT NULL,
+    product_id text COLLATE "C" NOT NULL,
     reservation_id uuid NOT NULL,
-    dimensions text[] NOT NULL,
-    measure text NOT NULL,
+    dimensions text[] COLLATE "C" NOT NULL,
+    measure text COLLATE "C" NOT NULL,
     quantity numeric NOT NULL,
     remaining numeric NOT NULL CHECK (remaining BETWEEN 0 AND quantity),
     PRIMARY KEY (environment_id, organization_id, product_id, reservation_id)

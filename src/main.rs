@@ -1,2 +1,100 @@
-//! placeholder
-fn main() {}
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ringfence::app::{App, Books, StartError};
+use ringfence::settings::{Action, Cli, Database, Serve};
+use ringfence::{http, telemetry, verify};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// `verify` found a difference.
+const EXIT_DRIFT: u8 = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.action {
+        Action::Serve(settings) => serve(settings).await,
+        Action::Migrate(database) => migrate(&database).await,
+        Action::Verify(database) => verify(&database).await,
+        Action::Openapi => openapi(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ringfence: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Serve) -> Result<ExitCode, StartError> {
+    telemetry::start(settings.log_json);
+    let stop = stop_signal();
+    let app = App::build(settings).await?;
+    app.run(|url| println!("listening on {url}"), stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes true with the first signal to stop; the second one ends the process at once.
+fn stop_signal() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("signals cannot be listened to");
+            return;
+        };
+        for attempt in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if attempt == 0 {
+                let _ = sender.send(true);
+            }
+        }
+        std::process::exit(1);
+    });
+    receiver
+}
+
+async fn migrate(database: &Database) -> Result<ExitCode, StartError> {
+    telemetry::start(false);
+    let books = Books::open(database).await?;
+    let migrated = books.migrate().await;
+    books.close().await;
+    migrated?;
+    println!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(database: &Database) -> Result<ExitCode, StartError> {
+    telemetry::start(false);
+    let books = Books::open(database).await?;
+    let report = match books.connect().await {
+        Ok(mut connection) => verify::verify(&mut connection).await.map_err(StartError::from),
+        Err(error) => Err(error),
+    };
+    books.close().await;
+    let report = report?;
+    for difference in &report.differences {
+        println!("{difference}");
+    }
+    println!(
+        "{} events in {} environments replayed, {} differences",
+        report.events,
+        report.environments,
+        report.differences.len()
+    );
+    Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DRIFT) })
+}
+
+fn openapi() -> Result<ExitCode, StartError> {
+    // The document is made of strings, so it always becomes YAML.
+    print!("{}", http::openapi_yaml().unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}

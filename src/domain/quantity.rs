@@ -111,7 +111,7 @@ impl Quantity {
         Quantity((self.0 / MILLIONTH) * (coefficient.0 / MILLIONTH))
     }
 
-    /// The smaller magnitude of a positive `self` and `limit`.
+    /// The magnitude.
     pub fn abs(self) -> Quantity {
         Quantity(self.0.abs())
     }
@@ -269,6 +269,17 @@ impl<'de> Deserialize<'de> for Quantity {
         raw.get().parse().map_err(D::Error::custom)
     }
 }
+
+impl utoipa::PartialSchema for Quantity {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        let description = "An exact decimal number: at most 6 decimal places and a magnitude of at most 10^15 in a \
+                           request, where a string of digits is taken too.";
+        ObjectBuilder::new().schema_type(Type::Number).description(Some(description)).into()
+    }
+}
+
+impl utoipa::ToSchema for Quantity {}
 
 #[cfg(test)]
 mod tests {

@@ -54,16 +54,12 @@ impl PartialEq for Measures {
 #[serde(rename_all = "camelCase")]
 pub struct Balance {
     /// What can still be consumed.
-    #[schema(value_type = f64)]
     pub allocated: Quantity,
     /// What was consumed and not settled yet.
-    #[schema(value_type = f64)]
     pub consumed: Quantity,
     /// What was allocated in all, less what was given back.
-    #[schema(value_type = f64)]
     pub cumulative_allocated: Quantity,
     /// What was consumed in all.
-    #[schema(value_type = f64)]
     pub cumulative_consumed: Quantity,
 }
 

@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod query;
 pub mod state;
 mod text;
+pub mod whole;
 
 use std::time::Duration;
 
@@ -65,17 +66,34 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// How a connection's transactions are kept apart.
+#[derive(Clone, Copy, Debug)]
+pub enum Isolation {
+    /// For writers.
+    Serializable,
+    /// For queries, each of which is one statement and so sees one state of the books.
+    ReadCommitted,
+}
+
 /// What every connection of the service is set to.
 ///
 /// Plans: a statement is planned when its tables may still be empty, and the plan is kept.
 /// Every statement of the command path looks rows up by their keys, so nothing else is
 /// allowed; otherwise a plan made for an empty table would scan a full one.
-pub fn connection_options(options: PgConnectOptions, round_trip_max: Duration) -> PgConnectOptions {
+pub fn connection_options(
+    options: PgConnectOptions,
+    isolation: Isolation,
+    round_trip_max: Duration,
+) -> PgConnectOptions {
+    let isolation = match isolation {
+        Isolation::Serializable => "serializable",
+        Isolation::ReadCommitted => "read committed",
+    };
     let timeout = format!("{}ms", round_trip_max.as_millis());
     options
         .application_name("ringfence")
         .options([
-            ("default_transaction_isolation", "serializable"),
+            ("default_transaction_isolation", isolation),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
@@ -83,7 +101,7 @@ pub fn connection_options(options: PgConnectOptions, round_trip_max: Duration) -
             ("statement_timeout", timeout.as_str()),
             ("idle_in_transaction_session_timeout", "5s"),
         ])
-        .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
+        .disable_statement_logging()
 }
 
 /// Opens a connection for a writer, within a time.
@@ -95,4 +113,33 @@ pub async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgC
         Ok(connection) => Ok(connection?),
         Err(_) => Err(StoreError::Unavailable(format!("no connection within {within:?}"))),
     }
+}
+
+/// Whether the database has every migration that this program knows.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_migrated(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    // The table belongs to the migrator and may not exist: the cache of checked statements
+    // cannot know it.
+    let applied: Result<i64, sqlx::Error> =
+        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(connection).await;
+    match applied {
+        Ok(applied) => Ok(applied as usize >= MIGRATIONS.iter().count()),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Bounds the statements of the transaction that is open otherwise than those of the
+/// command path; 0 does not bound them. For what reads an environment whole.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn bound_statements(connection: &mut PgConnection, most: Duration) -> Result<(), StoreError> {
+    let most = format!("{}ms", most.as_millis());
+    sqlx::query_scalar!("SELECT set_config('statement_timeout', $1, true)", most)
+        .fetch_one(connection)
+        .await?;
+    Ok(())
 }

@@ -1,0 +1,199 @@
+//! Puts the parts together: database, engine, HTTP; and takes them apart again in order.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::embedded::{Embedded, EmbeddedError};
+use crate::http::{self, server};
+use crate::settings::{Database, Serve};
+use crate::store::{self, Isolation, StoreError};
+use crate::{demo, engine};
+
+/// Longest that the start waits for the database.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Longest that the writers have to finish what is queued when the service stops.
+const WRITERS_DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Why the service did not start. Each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The database URL is not one.
+    #[error("the database URL is not readable: {0}")]
+    Url(String),
+    /// The private server did not start.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema could not be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The database does not answer.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The demo could not be set up.
+    #[error("the environment demo could not be set up: {0}")]
+    Demo(String),
+    /// A writer ended by itself.
+    #[error("a writer failed; the log says why")]
+    Writer,
+}
+
+/// A database with the server that it is on, where that is the service's own.
+pub struct Books {
+    /// How to connect.
+    pub options: PgConnectOptions,
+    embedded: Option<Embedded>,
+}
+
+impl Books {
+    /// Connects to the database that the settings name, or starts the private server.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub async fn open(settings: &Database) -> Result<Books, StartError> {
+        match settings.url() {
+            Some(url) => {
+                let options =
+                    PgConnectOptions::from_str(&url).map_err(|error| StartError::Url(error.to_string()))?;
+                Ok(Books { options, embedded: None })
+            }
+            None => Books::private(&settings.data_dir).await,
+        }
+    }
+
+    async fn private(data_dir: &Path) -> Result<Books, StartError> {
+        let embedded = Embedded::start(data_dir).await?;
+        Ok(Books { options: embedded.options(), embedded: Some(embedded) })
+    }
+
+    /// Opens a connection for a single use.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn connect(&self) -> Result<PgConnection, StartError> {
+        Ok(store::connect(&self.options, CONNECT_MAX).await?)
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// When the database does not do it.
+    pub async fn migrate(&self) -> Result<(), StartError> {
+        let mut connection = self.connect().await?;
+        if !store::is_migrated(&mut connection).await? {
+            store::MIGRATIONS.run(&mut connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the private server, where there is one.
+    pub async fn close(self) {
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
+        }
+    }
+}
+
+/// A service that is bound to its address and has its database, but does not serve yet.
+pub struct App {
+    listener: TcpListener,
+    books: Books,
+    settings: Serve,
+}
+
+impl App {
+    /// Binds the address, opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When one of these cannot be done.
+    pub async fn build(settings: Serve) -> Result<App, StartError> {
+        let listen = |error| StartError::Listen { address: settings.listen.to_string(), error };
+        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let books = Books::open(&settings.database).await?;
+        if let Err(error) = books.migrate().await {
+            books.close().await;
+            return Err(error);
+        }
+        Ok(App { listener, books, settings })
+    }
+
+    /// Serves until `stop` becomes true; then finishes what was taken in, and ends.
+    /// `ready` is called with the service's URL once it serves.
+    ///
+    /// # Errors
+    /// When the service cannot start, or fails while it runs.
+    pub async fn run(self, ready: impl FnOnce(&str), stop: watch::Receiver<bool>) -> Result<(), StartError> {
+        let App { listener, books, settings } = self;
+        let result = serve(listener, &books.options, &settings, ready, stop).await;
+        books.close().await;
+        result
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    options: &PgConnectOptions,
+    settings: &Serve,
+    ready: impl FnOnce(&str),
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), StartError> {
+    let round_trip_max = settings.round_trip_max();
+    let for_writers = store::connection_options(options.clone(), Isolation::Serializable, round_trip_max);
+    let for_readers = store::connection_options(options.clone(), Isolation::ReadCommitted, round_trip_max);
+    let readers = PgPoolOptions::new()
+        .max_connections(settings.readers_max)
+        .acquire_timeout(round_trip_max)
+        .connect_lazy_with(for_readers);
+    let (handle, mut writers) = engine::start(&for_writers, &settings.engine_limits());
+    if settings.demo {
+        demo::set_up(&readers, &handle).await?;
+    }
+    let draining = Arc::new(AtomicBool::new(false));
+    let router = http::router(http::Shared::new(
+        handle,
+        readers.clone(),
+        settings.http_limits(),
+        Arc::clone(&draining),
+    ));
+    let address = listener
+        .local_addr()
+        .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
+    ready(&format!("http://{address}"));
+    // A writer ends only when its queue does. When one ends before, it panicked: its
+    // products would be refused for ever, so the service stops as a whole and is restarted.
+    let (stop_serving, serving) = watch::channel(false);
+    let server = server::serve(listener, router, settings.server_limits(), serving);
+    let mut server = std::pin::pin!(server);
+    let mut failed = false;
+    tokio::select! {
+        () = &mut server => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+        _ = writers.join_next() => failed = true,
+    }
+    draining.store(true, Ordering::Relaxed);
+    tracing::info!("stopping");
+    let _ = stop_serving.send(true);
+    server.await;
+    let drained = tokio::time::timeout(WRITERS_DRAIN_MAX, async {
+        while let Some(ended) = writers.join_next().await {
+            failed |= ended.is_err();
+        }
+    });
+    failed |= drained.await.is_err();
+    readers.close().await;
+    if failed { Err(StartError::Writer) } else { Ok(()) }
+}

@@ -1,0 +1,342 @@
+//! From a request to an answered command, one or many.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::domain::command::{Command, ProductKey, Request, Target};
+use crate::domain::name::Value;
+use crate::domain::quantity::Quantity;
+use crate::domain::refusal::Refusal;
+use crate::domain::state::Balance;
+use crate::engine::{Failure, Pending, Receipt};
+use crate::store::configuration::Versioned;
+
+use super::Shared;
+use super::form::Form;
+use super::problem::{Problem, ProblemBody};
+
+/// How often a command is made again because the configuration changed meanwhile.
+const CONFIGURATIONS_MAX: usize = 4;
+
+/// A command as far as its form tells.
+#[derive(Clone)]
+pub(super) struct Asked<'a> {
+    pub(super) target: Target<'a>,
+    pub(super) request: Request<'a>,
+}
+
+/// Reads what every command has: who, what and where. `id` may come as a header instead.
+pub(super) fn read_target<'a>(
+    form: &mut Form<'a>,
+    environment: &Value,
+    header_id: Option<&str>,
+) -> Result<Target<'a>, Problem> {
+    let target = Target {
+        id: read_id(form, header_id)?,
+        product: read_product(form, environment),
+        dimension_data_source: form.optional_text("dimensionDataSource"),
+        dimensions: form.pairs("dimensions"),
+    };
+    Ok(target)
+}
+
+/// Reads the product that a request is about.
+pub(super) fn read_product(form: &mut Form<'_>, environment: &Value) -> ProductKey {
+    ProductKey {
+        environment: environment.clone(),
+        organization: form.value("organizationId"),
+        product: form.value("productId"),
+    }
+}
+
+fn read_id(form: &mut Form<'_>, header_id: Option<&str>) -> Result<Value, Problem> {
+    let own: Option<Cow<'_, str>> = form.optional_text("id").filter(|id| !id.is_empty());
+    let id = match (&own, header_id) {
+        (Some(own), Some(header)) if *own != header => {
+            form.reject("id", "is another than the header Idempotency-Key gives");
+            return Ok(Value::empty());
+        }
+        (Some(own), _) => own.as_ref(),
+        (None, Some(header)) => header,
+        // What else is wrong with the form is said first; see `Form::finish`.
+        (None, None) => return Ok(Value::empty()),
+    };
+    match Value::parse(id) {
+        Ok(id) => Ok(id),
+        Err(error) => {
+            form.reject("id", error);
+            Ok(Value::empty())
+        }
+    }
+}
+
+/// The id that a request's headers give. Quotation marks, which the header's draft standard
+/// asks for, are not part of it.
+pub(super) fn header_id(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get("idempotency-key")?.to_str().ok()?;
+    Some(text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text))
+}
+
+/// Ends the reading of a command's form.
+pub(super) fn finish<'a>(
+    form: Form<'a>,
+    target: Target<'a>,
+    request: Request<'a>,
+) -> Result<Asked<'a>, Problem> {
+    form.finish()?;
+    if target.id.as_str().is_empty() {
+        return Err(Refusal::MissingId.into());
+    }
+    Ok(Asked { target, request })
+}
+
+/// What a granted command answers.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = CommandAnswer)]
+pub(super) struct Answer {
+    /// The event's id.
+    #[schema(value_type = String)]
+    id: Value,
+    /// `success`.
+    processing_status: &'static str,
+    /// Empty.
+    message: &'static str,
+    /// 200.
+    status_code: u16,
+    /// The event's place in the ledger.
+    event_id: i64,
+    /// How many events there were at and below the shallowest node of the chain: the order
+    /// in which commands that could affect one another were decided.
+    version: u64,
+    /// The balance of `groups` after the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Balance>,
+    /// The balance that a reallocation took from, after the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_balance: Option<Balance>,
+    /// What may still be allocated at these dimensions after the event.
+    available_to_allocate: Quantity,
+    /// The reservation that was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation_id: Option<uuid::Uuid>,
+}
+
+impl Answer {
+    fn of(receipt: &Receipt) -> Answer {
+        let event = &receipt.event;
+        let outcome = &event.outcome;
+        Answer {
+            id: event.command.id.clone(),
+            processing_status: "success",
+            message: "",
+            status_code: 200,
+            event_id: event.event_id,
+            version: outcome.version,
+            balance: outcome.balance,
+            source_balance: outcome.source_balance,
+            available_to_allocate: outcome.available_to_allocate,
+            reservation_id: outcome.reservation_id.map(|id| id.0),
+        }
+    }
+}
+
+/// One line's result in the answer of a bulk: what the single call would answer.
+#[derive(ToSchema)]
+#[schema(as = BulkResult)]
+#[serde(untagged)]
+pub(super) enum Line {
+    /// The command was done.
+    Done(Answer),
+    /// It was not.
+    Failed(Box<ProblemBody>),
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Line::Done(answer) => answer.serialize(serializer),
+            Line::Failed(problem) => problem.serialize(serializer),
+        }
+    }
+}
+
+/// Answers JSON. What is given always becomes JSON: it is made of strings and numbers.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl Shared {
+    /// Does one command and answers it.
+    pub(super) async fn run(&self, environment: &Value, asked: Asked<'_>) -> Response<Body> {
+        let id = asked.target.id.clone();
+        match self.run_one(environment, &asked).await {
+            Ok(receipt) => {
+                let mut response = json(StatusCode::OK, &Answer::of(&receipt));
+                if receipt.replayed {
+                    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+                }
+                response
+            }
+            Err(problem) => problem.answer(Some(id), None),
+        }
+    }
+
+    async fn run_one(&self, environment: &Value, asked: &Asked<'_>) -> Result<Receipt, Problem> {
+        let mut versioned = self.environments.get(environment.as_str()).await?;
+        for _ in 0..CONFIGURATIONS_MAX {
+            let command = self.command(environment, &mut versioned, asked).await?;
+            let pending = self.engine.submit(command, Arc::clone(&versioned))?;
+            match self.answer_in_time(pending).await {
+                Ok(receipts) => return receipts.into_iter().next().ok_or(Problem::Internal),
+                Err((_, Failure::ConfigurationChanged)) => {
+                    versioned = self.current(environment, versioned).await?;
+                }
+                Err((_, failure)) => return Err(failure.into()),
+            }
+        }
+        Err(Problem::Overloaded)
+    }
+
+    async fn command(
+        &self,
+        environment: &Value,
+        versioned: &mut Arc<Versioned>,
+        asked: &Asked<'_>,
+    ) -> Result<Command, Problem> {
+        let judge =
+            |versioned: &Versioned| Command::new(&versioned.configuration, &asked.target, &asked.request);
+        self.environments.judge(environment.as_str(), versioned, judge).await
+    }
+
+    async fn current(
+        &self,
+        environment: &Value,
+        versioned: Arc<Versioned>,
+    ) -> Result<Arc<Versioned>, Problem> {
+        Ok(self.environments.newer_than(environment.as_str(), &versioned).await?.unwrap_or(versioned))
+    }
+
+    /// Waits for an answer as long as a request may take. The command goes on without it.
+    async fn answer_in_time(&self, pending: Pending) -> Result<Vec<Receipt>, (usize, Failure)> {
+        let limit: Duration = self.limits.request_time_max;
+        match tokio::time::timeout(limit, pending.answer()).await {
+            Ok(Ok(receipts)) => Ok(receipts),
+            Ok(Err(rejection)) => Err((rejection.index, rejection.failure)),
+            Err(_) => Err((0, Failure::Overloaded)),
+        }
+    }
+
+    /// Does the lines of a bulk independently of each other.
+    pub(super) async fn run_lines(
+        &self,
+        environment: &Value,
+        lines: Vec<Result<Asked<'_>, Problem>>,
+    ) -> Response<Body> {
+        let mut versioned = match self.environments.get(environment.as_str()).await {
+            Ok(versioned) => versioned,
+            Err(problem) => return problem.answer(None, None),
+        };
+        let mut pending = Vec::with_capacity(lines.len());
+        for line in &lines {
+            pending.push(match line {
+                Ok(asked) => self.submit_line(environment, &mut versioned, asked).await,
+                Err(problem) => Err(problem.clone()),
+            });
+        }
+        let mut results = Vec::with_capacity(lines.len());
+        for (line, pending) in lines.iter().zip(pending) {
+            let id = line.as_ref().ok().map(|asked| asked.target.id.clone());
+            let receipt = match (line, pending) {
+                (_, Err(problem)) => Err(problem),
+                (Err(problem), Ok(_)) => Err(problem.clone()),
+                (Ok(asked), Ok(pending)) => match self.answer_in_time(pending).await {
+                    Ok(receipts) => receipts.into_iter().next().ok_or(Problem::Internal),
+                    Err((_, Failure::ConfigurationChanged)) => self.run_one(environment, asked).await,
+                    Err((_, failure)) => Err(failure.into()),
+                },
+            };
+            results.push(match receipt {
+                Ok(receipt) => Line::Done(Answer::of(&receipt)),
+                Err(problem) => Line::Failed(Box::new(problem.body(id, None))),
+            });
+        }
+        let all_done = results.iter().all(|result| matches!(result, Line::Done(_)));
+        json(if all_done { StatusCode::OK } else { StatusCode::MULTI_STATUS }, &results)
+    }
+
+    async fn submit_line(
+        &self,
+        environment: &Value,
+        versioned: &mut Arc<Versioned>,
+        asked: &Asked<'_>,
+    ) -> Result<Pending, Problem> {
+        let command = self.command(environment, versioned, asked).await?;
+        Ok(self.engine.submit_when_free(vec![command], Arc::clone(versioned)).await?)
+    }
+
+    /// Does all lines of a bulk or none.
+    pub(super) async fn run_together(
+        &self,
+        environment: &Value,
+        lines: Vec<Result<Asked<'_>, Problem>>,
+    ) -> Response<Body> {
+        let mut asked = Vec::with_capacity(lines.len());
+        for (index, line) in lines.into_iter().enumerate() {
+            match line {
+                Ok(line) => asked.push(line),
+                Err(problem) => return problem.answer(None, Some(index)),
+            }
+        }
+        match self.try_together(environment, &asked).await {
+            Ok(receipts) => {
+                let results: Vec<Line> =
+                    receipts.iter().map(|receipt| Line::Done(Answer::of(receipt))).collect();
+                json(StatusCode::OK, &results)
+            }
+            Err((index, problem)) => {
+                let id = index.and_then(|index| asked.get(index)).map(|asked| asked.target.id.clone());
+                problem.answer(id, index)
+            }
+        }
+    }
+
+    async fn try_together(
+        &self,
+        environment: &Value,
+        asked: &[Asked<'_>],
+    ) -> Result<Vec<Receipt>, (Option<usize>, Problem)> {
+        let whole = |problem: Problem| (None, problem);
+        let mut versioned = self.environments.get(environment.as_str()).await.map_err(whole)?;
+        for _ in 0..CONFIGURATIONS_MAX {
+            let start = versioned.version;
+            let mut commands = Vec::with_capacity(asked.len());
+            for (index, line) in asked.iter().enumerate() {
+                let command = self.command(environment, &mut versioned, line).await;
+                commands.push(command.map_err(|problem| (Some(index), problem))?);
+            }
+            if versioned.version != start {
+                continue;
+            }
+            let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await;
+            match self.answer_in_time(pending.map_err(|failure| whole(failure.into()))?).await {
+                Ok(receipts) => return Ok(receipts),
+                Err((_, Failure::ConfigurationChanged)) => {
+                    versioned = self.current(environment, versioned).await.map_err(whole)?;
+                }
+                Err((index, failure @ Failure::Refused(_))) => return Err((Some(index), failure.into())),
+                Err((_, failure)) => return Err(whole(failure.into())),
+            }
+        }
+        Err(whole(Problem::Overloaded))
+    }
+}

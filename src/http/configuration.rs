@@ -1,0 +1,189 @@
+//! The configuration of an environment.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::configuration::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
+use crate::domain::refusal::{Fault, Refusal};
+use crate::store::StoreError;
+use crate::store::configuration::{Change, ChangeError, Precondition, replace};
+
+use super::commands::json;
+use super::form::Form;
+use super::problem::{Problem, ProblemBody};
+use super::{App, Environment};
+
+const DOCUMENT: &[&str] =
+    &["dimensions", "requiredDimensions", "dataSources", "allocation", "reservation", "calculatedMeasures"];
+const DATA_SOURCE: &[&str] = &["measures", "readOnly", "dimensionMappings"];
+const ALLOCATION: &[&str] = &["groups", "availableToAllocate", "allowPoolChangingConsumption"];
+const RESERVATION: &[&str] = &["measures", "allowUnprotected"];
+
+fn read(body: &[u8]) -> Result<Document, Problem> {
+    let mut form = Form::read(body, DOCUMENT)?;
+    for name in ["dimensions", "dataSources", "allocation"] {
+        form.must_have(name);
+    }
+    let mut document = Document {
+        dimensions: strings(&mut form, "dimensions"),
+        required_dimensions: form
+            .optional("requiredDimensions", "a whole number, 0 or more")
+            .unwrap_or_default(),
+        calculated_measures: map(&mut form, "calculatedMeasures"),
+        ..Document::default()
+    };
+    for (name, mut source) in form.forms("dataSources", DATA_SOURCE)? {
+        let read = DataSourceDocument {
+            measures: strings(&mut source, "measures"),
+            read_only: source.boolean("readOnly").unwrap_or_default(),
+            dimension_mappings: map(&mut source, "dimensionMappings"),
+        };
+        form.absorb(source);
+        if document.data_sources.insert(name.clone().into_owned(), read).is_some() {
+            form.reject("dataSources", format!("gives {name} twice"));
+        }
+    }
+    if let Some(mut allocation) = form.form("allocation", ALLOCATION)? {
+        allocation.must_have("groups");
+        document.allocation = AllocationDocument {
+            groups: strings(&mut allocation, "groups"),
+            available_to_allocate: allocation.text("availableToAllocate").into_owned(),
+            allow_pool_changing_consumption: allocation
+                .boolean("allowPoolChangingConsumption")
+                .unwrap_or_default(),
+        };
+        form.absorb(allocation);
+    }
+    if let Some(mut reservation) = form.form("reservation", RESERVATION)? {
+        document.reservation = ReservationDocument {
+            measures: map(&mut reservation, "measures"),
+            allow_unprotected: reservation.boolean("allowUnprotected").unwrap_or_default(),
+        };
+        form.absorb(reservation);
+    }
+    form.finish()?;
+    Ok(document)
+}
+
+fn strings(form: &mut Form<'_>, name: &str) -> Vec<String> {
+    form.optional(name, "an array of strings").unwrap_or_default()
+}
+
+fn map(form: &mut Form<'_>, name: &str) -> BTreeMap<String, String> {
+    let pairs = form.optional_pairs(name).unwrap_or_default();
+    let mut map = BTreeMap::new();
+    for (key, value) in pairs {
+        if map.insert(key.clone().into_owned(), value.into_owned()).is_some() {
+            form.reject(name, format!("gives {key} twice"));
+        }
+    }
+    map
+}
+
+fn tagged(mut response: Response<Body>, version: i64) -> Response<Body> {
+    // Digits in quotation marks are a header's value.
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// Answers the configuration, with its version as the ETag.
+#[utoipa::path(
+    get, path = "/api/environment/{environmentId}/configuration", tag = "configuration", operation_id = "getConfiguration",
+    params(Environment),
+    responses(
+        (status = 200, body = Document, headers(("ETag" = String, description = "The version, for If-Match."))),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn get(State(app): State<App>, environment: Environment) -> Result<Response<Body>, Problem> {
+    let kept = app.environments.get(environment.id.as_str()).await?;
+    let current = app.environments.newer_than(environment.id.as_str(), &kept).await?.unwrap_or(kept);
+    Ok(tagged(json(StatusCode::OK, current.configuration.document()), current.version))
+}
+
+/// What a change of the configuration answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConfigurationChange)]
+struct ChangeBody<'a> {
+    #[serde(flatten)]
+    document: &'a Document,
+    /// What the change brings about that may not be meant.
+    warnings: Vec<String>,
+}
+
+/// Replaces the configuration, or creates the environment by its first one.
+#[utoipa::path(
+    put, path = "/api/environment/{environmentId}/configuration", tag = "configuration", operation_id = "putConfiguration",
+    params(Environment, ("If-Match" = Option<String>, Header, description = "The version that the change was made for.")),
+    request_body = Document,
+    responses(
+        (status = 200, body = ChangeBody<'_>, headers(("ETag" = String, description = "The new version."))),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn put(
+    State(app): State<App>,
+    environment: Environment,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response<Body>, Problem> {
+    let document = read(&body)?;
+    let precondition = precondition(&headers)?;
+    // A handler may be dropped at any time, and then a transaction would be cut off in the
+    // middle: the change is a task of its own.
+    let (shared, id) = (Arc::clone(&app), environment.id.clone());
+    let task = tokio::spawn(async move {
+        let mut connection = shared.readers.acquire().await.map_err(StoreError::from)?;
+        replace(&mut connection, id.as_str(), document, precondition).await
+    });
+    let change = match task.await {
+        Ok(Ok(change)) => change,
+        Ok(Err(ChangeError::Refused(refusal))) => return Err(refusal.into()),
+        Ok(Err(ChangeError::Precondition { current })) => return Err(not_met(current)),
+        Ok(Err(ChangeError::Store(error))) => return Err(error.into()),
+        Err(_) => return Err(Problem::Internal),
+    };
+    let Change { stored, created, over_allocated } = change;
+    tracing::info!(environment = %environment.id, version = stored.version, created, "configuration stored");
+    let mut warnings = Vec::new();
+    if over_allocated > 0 {
+        warnings.push(format!("{over_allocated} stock nodes become over-allocated by the changed formula"));
+    }
+    let stored = Arc::new(stored);
+    app.environments.keep(environment.id.as_str(), Arc::clone(&stored));
+    let body = ChangeBody { document: stored.configuration.document(), warnings };
+    Ok(tagged(json(StatusCode::OK, &body), stored.version))
+}
+
+fn not_met(current: Option<i64>) -> Problem {
+    Problem::PreconditionFailed(match current {
+        Some(version) => {
+            format!("the configuration has the version \"{version}\", which is not the one in If-Match")
+        }
+        None => "there is no configuration yet, so none has the version in If-Match".to_owned(),
+    })
+}
+
+fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(Precondition::None) };
+    let text: Cow<'_, str> = String::from_utf8_lossy(value.as_bytes());
+    if text.trim() == "*" {
+        return Ok(Precondition::Exists);
+    }
+    if text.contains(',') {
+        let fault = Fault::new("", "is not the matter: If-Match must name one version");
+        return Err(Refusal::InvalidRequest(vec![fault]).into());
+    }
+    // A weak or foreign tag matches no version.
+    let digits = text.trim().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    Ok(digits.and_then(|digits| digits.parse().ok()).map_or(Precondition::Never, Precondition::Version))
+}

@@ -1,0 +1,91 @@
+//! The configurations in memory, and judging requests under the current one.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use sqlx::PgPool;
+
+use crate::domain::refusal::Refusal;
+use crate::store::StoreError;
+use crate::store::configuration::{self, Versioned};
+
+use super::problem::Problem;
+
+/// Environments whose configuration is kept in memory.
+const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// Configurations by environment, each as it was when it was last read.
+pub(crate) struct Environments {
+    readers: PgPool,
+    kept: Mutex<LruCache<String, Arc<Versioned>>>,
+}
+
+impl Environments {
+    pub(crate) fn new(readers: PgPool) -> Environments {
+        Environments { readers, kept: Mutex::new(LruCache::new(KEPT_MAX)) }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, LruCache<String, Arc<Versioned>>> {
+        // The map is whole whenever the lock is free, also after a panic.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An environment's configuration: the kept one, or the stored one.
+    pub(crate) async fn get(&self, environment: &str) -> Result<Arc<Versioned>, Problem> {
+        if let Some(versioned) = self.kept().get(environment) {
+            return Ok(Arc::clone(versioned));
+        }
+        self.read(environment).await
+    }
+
+    async fn read(&self, environment: &str) -> Result<Arc<Versioned>, Problem> {
+        let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
+        let versioned = configuration::read(&mut connection, environment, None).await?;
+        let Some(versioned) = versioned.map(Arc::new) else {
+            self.kept().pop(environment);
+            return Err(Problem::UnknownEnvironment(environment.to_owned()));
+        };
+        self.kept().put(environment.to_owned(), Arc::clone(&versioned));
+        Ok(versioned)
+    }
+
+    /// The current configuration, when it is another than the given one.
+    pub(crate) async fn newer_than(
+        &self,
+        environment: &str,
+        given: &Versioned,
+    ) -> Result<Option<Arc<Versioned>>, Problem> {
+        let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
+        let current = configuration::version(&mut connection, environment).await?;
+        drop(connection);
+        if current == Some(given.version) {
+            return Ok(None);
+        }
+        self.read(environment).await.map(Some)
+    }
+
+    /// Keeps what was just stored.
+    pub(crate) fn keep(&self, environment: &str, versioned: Arc<Versioned>) {
+        self.kept().put(environment.to_owned(), versioned);
+    }
+
+    /// Reads a request under the current configuration. What the kept one refuses may be
+    /// right under a newer one, so a refusal is given only by the current one.
+    pub(crate) async fn judge<T>(
+        &self,
+        environment: &str,
+        versioned: &mut Arc<Versioned>,
+        judge: impl Fn(&Versioned) -> Result<T, Refusal>,
+    ) -> Result<T, Problem> {
+        loop {
+            match judge(versioned) {
+                Ok(judged) => return Ok(judged),
+                Err(refusal) => match self.newer_than(environment, versioned).await? {
+                    Some(newer) => *versioned = newer,
+                    None => return Err(refusal.into()),
+                },
+            }
+        }
+    }
+}

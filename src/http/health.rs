@@ -1,0 +1,49 @@
+//! Whether the process is up, and whether it can serve.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Response, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::{self, StoreError};
+
+use super::App;
+use super::commands::json;
+use super::problem::{Problem, ProblemBody};
+
+/// The state of the service.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// The process is up.
+#[utoipa::path(get, path = "/healthz", tag = "service", operation_id = "health", responses((status = 200, body = Health)))]
+pub(super) async fn health() -> Response<Body> {
+    json(StatusCode::OK, &Health { status: "ok" })
+}
+
+/// The service can serve: it is not stopping, reaches its database, and the database has
+/// the schema.
+#[utoipa::path(
+    get, path = "/readyz", tag = "service", operation_id = "readiness",
+    responses((status = 200, body = Health), (status = 503, body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Problem> {
+    if app.draining.load(Ordering::Relaxed) {
+        return Err(Problem::ShuttingDown);
+    }
+    let mut connection = app.readers.acquire().await.map_err(StoreError::from)?;
+    let migrated =
+        tokio::time::timeout(app.limits.request_time_max, store::is_migrated(&mut connection)).await;
+    match migrated {
+        Ok(Ok(true)) => Ok(json(StatusCode::OK, &Health { status: "ok" })),
+        Ok(Ok(false)) => Err(Problem::DatabaseUnavailable),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Problem::DatabaseUnavailable),
+    }
+}

@@ -1,0 +1,243 @@
+//! HTTP: routes, layers and limits. Translates; decides nothing.
+
+mod allocation;
+mod commands;
+pub(crate) mod configuration;
+mod environments;
+mod form;
+mod health;
+mod onhand;
+mod path;
+pub(crate) mod problem;
+mod schema;
+pub mod server;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, Method, Response, header};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http_body_util::{BodyExt, Limited};
+use sqlx::PgPool;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi as Document, Required};
+use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::domain::name::Value;
+use crate::engine::Handle;
+
+use environments::Environments;
+use problem::Problem;
+
+/// The limits of HTTP.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest body of a request, in bytes.
+    pub body_bytes_max: usize,
+    /// Longest body of a bulk, in bytes.
+    pub bulk_body_bytes_max: usize,
+    /// Longest time from a request's last byte to its answer.
+    pub request_time_max: Duration,
+    /// Longest time until a body is complete.
+    pub body_time_max: Duration,
+}
+
+/// What the handlers share.
+pub(crate) struct Shared {
+    pub(crate) engine: Handle,
+    pub(crate) environments: Environments,
+    pub(crate) readers: PgPool,
+    pub(crate) limits: Limits,
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+impl Shared {
+    pub(crate) fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
+        Shared { engine, environments: Environments::new(readers.clone()), readers, limits, draining }
+    }
+}
+
+type App = Arc<Shared>;
+
+/// The environment that a request's path names.
+#[derive(Clone)]
+struct Environment {
+    id: Value,
+}
+
+impl IntoParams for Environment {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
+        let parameter = ParameterBuilder::new()
+            .name("environmentId")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The environment: an isolated tenant."))
+            .schema(Some(schema));
+        vec![parameter.build()]
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Environment {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Environment, Problem> {
+        let Path(words) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::NotFound)?;
+        let (_, id) = words.into_iter().next().ok_or(Problem::NotFound)?;
+        match Value::parse(&id) {
+            Ok(id) => Ok(Environment { id }),
+            Err(_) => Err(Problem::UnknownEnvironment(id)),
+        }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Ringfence",
+        description = "Inventory allocation: protects stock that was set aside, and keeps every channel to its share.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "configuration", description = "What an environment's stock is kept by."),
+        (name = "on hand", description = "What stock there is."),
+        (name = "allocation", description = "For whom stock is set aside."),
+        (name = "service", description = "The service itself."),
+    ),
+)]
+struct Api;
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(configuration::get, configuration::put))
+        .routes(routes!(onhand::change))
+        .routes(routes!(onhand::change_bulk))
+        .routes(routes!(onhand::set_bulk))
+        .routes(routes!(allocation::allocate))
+        .routes(routes!(allocation::unallocate))
+        .routes(routes!(allocation::reallocate))
+        .routes(routes!(allocation::consume))
+        .routes(routes!(allocation::query))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+}
+
+/// The OpenAPI document of the service.
+pub fn openapi() -> Document {
+    api().into_openapi()
+}
+
+/// The document as YAML, as `openapi.yaml` has it.
+///
+/// # Errors
+/// Never in practice: the document is made of strings.
+pub fn openapi_yaml() -> Result<String, String> {
+    openapi().to_yaml().map_err(|error| error.to_string())
+}
+
+/// All routes with their layers. What does not fit its path exactly is mended before; see
+/// [`path`].
+pub(crate) fn router(shared: Shared) -> Router {
+    let app = Arc::new(shared);
+    let (routes, document) = api().split_for_parts();
+    let yaml = document.to_yaml().unwrap_or_default();
+    let swagger = SwaggerUi::new("/docs").url("/openapi.json", document);
+    routes
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .fallback(async || Problem::NotFound)
+        .route("/problems/{code}", get(problem::explain))
+        .route(
+            "/openapi.yaml",
+            get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml.clone())),
+        )
+        .merge(swagger)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), take_body))
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(identify))
+        .with_state(app)
+}
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Echoes the request's id, or makes one, and puts it into every log line of the request.
+async fn identify(request: Request, next: Next) -> Response<Body> {
+    let given = request.headers().get(&REQUEST_ID).filter(|id| id.len() <= 128).cloned();
+    let id = given.or_else(|| uuid::Uuid::new_v4().to_string().parse().ok());
+    let shown = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let span =
+        tracing::info_span!("request", id = shown, method = %request.method(), path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    if let Some(id) = id {
+        response.headers_mut().insert(&REQUEST_ID, id);
+    }
+    response
+}
+
+/// Reads a body whole, within its limits of type, length and time.
+async fn take_body(
+    axum::extract::State(app): axum::extract::State<App>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    if !matches!(*request.method(), Method::POST | Method::PUT) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match read_body(&app.limits, &parts, body).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(problem) => {
+            let mut response = problem.into_response();
+            // What is left of the body is not waited for.
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+async fn read_body(limits: &Limits, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+    if !is_json(parts) {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    let is_bulk = parts.uri.path().ends_with("/bulk");
+    let limit = if is_bulk { limits.bulk_body_bytes_max } else { limits.body_bytes_max };
+    match tokio::time::timeout(limits.body_time_max, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Problem::PayloadTooLarge(limit))
+        }
+        Ok(Err(error)) => Err(Problem::invalid("", format!("could not be read: {error}"))),
+        Err(_) => Err(Problem::invalid("", format!("did not arrive within {:?}", limits.body_time_max))),
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    let Some(value) = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("unknown"), "a handler panicked");
+    Problem::Internal.into_response()
+}

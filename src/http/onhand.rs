@@ -1,0 +1,202 @@
+//! On-hand stock: changes and sets.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Response};
+use serde_json::value::RawValue;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+use utoipa::IntoParams;
+
+use crate::domain::command::{Request, Timestamp};
+use crate::domain::name::Value;
+use crate::domain::refusal::{Fault, Refusal, pointer};
+
+use super::commands::{Asked, finish, header_id, read_target};
+use super::form::{Form, items};
+use super::problem::{Problem, ProblemBody};
+use super::{App, Environment, commands, schema};
+
+/// Most lines of a bulk.
+pub(super) const LINES_MAX: usize = 5_000;
+
+/// The properties of an on-hand change.
+pub(super) const CHANGE: &[&str] = &[
+    "id",
+    "organizationId",
+    "productId",
+    "dimensionDataSource",
+    "dimensions",
+    "quantities",
+    "groups",
+    "targetGroups",
+];
+/// The properties of a set.
+pub(super) const SET: &[&str] = &[
+    "id",
+    "organizationId",
+    "productId",
+    "dimensionDataSource",
+    "dimensions",
+    "quantities",
+    "modifiedDateTimeUTC",
+];
+
+fn read_change<'a>(
+    body: &'a [u8],
+    environment: &Value,
+    header_id: Option<&str>,
+) -> Result<Asked<'a>, Problem> {
+    let mut form = Form::read(body, CHANGE)?;
+    let target = read_target(&mut form, environment, header_id)?;
+    let name = if form.raw("targetGroups").is_some() { "targetGroups" } else { "groups" };
+    let groups = form.optional_pairs(name);
+    let quantities = form.quantities("quantities");
+    finish(form, target, Request::ChangeOnHand { quantities, groups })
+}
+
+fn read_set<'a>(body: &'a [u8], environment: &Value, source: &str) -> Result<Asked<'a>, Problem> {
+    let mut form = Form::read(body, SET)?;
+    let target = read_target(&mut form, environment, None)?;
+    let quantities = form.quantities("quantities");
+    let foreign = quantities.iter().find(|(name, _)| name.to_lowercase() != source.to_lowercase());
+    if let Some((name, _)) = foreign {
+        form.reject("quantities", format!("has the data source {name:?}, but the path says {source:?}"));
+    }
+    let modified_at = form.optional_text("modifiedDateTimeUTC").map(|text| parse_time(&text));
+    if let Some(None) = modified_at {
+        form.reject("modifiedDateTimeUTC", "must be a time such as 2026-11-23T12:00:00Z");
+    }
+    finish(form, target, Request::SetOnHand { quantities, modified_at: modified_at.flatten() })
+}
+
+/// Reads a time; one without an offset is UTC, as the property's name says.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let bare = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second][optional [.[subsecond]]]");
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| PrimitiveDateTime::parse(text, &bare).map(PrimitiveDateTime::assume_utc))
+        .ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1000).ok().map(Timestamp)
+}
+
+/// Reports that stock moved. Physical truth is never refused for lack of stock.
+#[utoipa::path(
+    post, path = "/api/environment/{environmentId}/onhand", tag = "on hand", operation_id = "changeOnHand",
+    params(Environment), request_body = schema::OnHandChange,
+    responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub(super) async fn change(
+    State(app): State<App>,
+    environment: Environment,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response<Body>, Problem> {
+    let asked = read_change(&body, &environment.id, header_id(&headers))?;
+    Ok(app.run(&environment.id, asked).await)
+}
+
+/// How a bulk is done.
+#[derive(serde::Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct BulkOptions {
+    /// Whether all lines are done or none.
+    #[serde(default)]
+    #[param(required = false, default = false)]
+    atomic: bool,
+}
+
+type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
+
+async fn run_bulk<'a>(
+    app: &App,
+    environment: &Value,
+    body: &'a [u8],
+    options: Options,
+    read: impl Fn(&'a RawValue) -> Result<Asked<'a>, Problem>,
+) -> Result<Response<Body>, Problem> {
+    let Query(options) =
+        options.map_err(|_| Problem::invalid("", "is not the matter: ?atomic must be true or false"))?;
+    let lines = items(body, LINES_MAX)?.into_iter().enumerate().map(|(index, line)| {
+        read(line).map_err(|problem| if options.atomic { in_line(problem, index) } else { problem })
+    });
+    let lines: Vec<_> = lines.collect();
+    if options.atomic {
+        return Ok(app.run_together(environment, lines).await);
+    }
+    Ok(app.run_lines(environment, lines).await)
+}
+
+/// Points into the bulk rather than into the line.
+fn in_line(problem: Problem, index: usize) -> Problem {
+    let Problem::Refused(refusal) = problem else { return problem };
+    let place = |place: String| format!("{}{place}", pointer("", &index.to_string()));
+    Problem::Refused(match refusal {
+        Refusal::InvalidRequest(faults) => Refusal::InvalidRequest(
+            faults.into_iter().map(|fault| Fault::new(place(fault.pointer), fault.detail)).collect(),
+        ),
+        Refusal::UnknownProperty { pointer, known } => {
+            Refusal::UnknownProperty { pointer: place(pointer), known }
+        }
+        other => other,
+    })
+}
+
+/// Reports many movements at once.
+#[utoipa::path(
+    post, path = "/api/environment/{environmentId}/onhand/bulk", tag = "on hand", operation_id = "changeOnHandInBulk",
+    params(Environment, BulkOptions), request_body = [schema::OnHandChange],
+    responses(
+        (status = 200, body = [commands::Line]), (status = 207, body = [commands::Line]),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn change_bulk(
+    State(app): State<App>,
+    environment: Environment,
+    options: Options,
+    body: Bytes,
+) -> Result<Response<Body>, Problem> {
+    run_bulk(&app, &environment.id, &body, options, |line| {
+        read_change(line.get().as_bytes(), &environment.id, None)
+    })
+    .await
+}
+
+/// Reports what stock a data source has. Not older than the last report.
+#[utoipa::path(
+    post, path = "/api/environment/{environmentId}/setonhand/{dataSource}/bulk", tag = "on hand", operation_id = "setOnHandInBulk",
+    params(Environment, BulkOptions, ("dataSource" = String, Path, description = "The data source that reports.")),
+    request_body = [schema::OnHandSet],
+    responses(
+        (status = 200, body = [commands::Line]), (status = 207, body = [commands::Line]),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn set_bulk(
+    State(app): State<App>,
+    environment: Environment,
+    Path((_, source)): Path<(String, String)>,
+    options: Options,
+    body: Bytes,
+) -> Result<Response<Body>, Problem> {
+    run_bulk(&app, &environment.id, &body, options, |line| {
+        read_set(line.get().as_bytes(), &environment.id, &source)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_without_an_offset_are_utc() {
+        let noon = parse_time("2026-11-23T12:00:00Z");
+        assert!(noon.is_some());
+        assert_eq!(parse_time("2026-11-23T12:00:00"), noon);
+        assert_eq!(parse_time("2026-11-23T13:00:00.0+01:00"), noon);
+        assert_eq!(parse_time("2026-11-23T12:00:00.5").map(|time| time.0), noon.map(|time| time.0 + 500_000));
+        assert_eq!(parse_time("yesterday"), None);
+    }
+}

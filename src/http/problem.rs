@@ -1,0 +1,417 @@
+//! Problems: the only place where a status code is chosen.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::domain::name::Value;
+use crate::domain::quantity::Quantity;
+use crate::domain::refusal::{Fault, Place, Refusal, Shortage};
+use crate::engine::Failure;
+use crate::store::StoreError;
+
+/// Why a request was not done.
+#[derive(Clone, Debug)]
+pub(crate) enum Problem {
+    /// A rule is against it.
+    Refused(Refusal),
+    /// The body is not JSON.
+    MalformedJson(String),
+    /// The environment has no configuration.
+    UnknownEnvironment(String),
+    /// Nothing is at this path.
+    NotFound,
+    /// The path does not have this method.
+    MethodNotAllowed,
+    /// The configuration is not the one that the change was made for.
+    PreconditionFailed(String),
+    /// The body is longer than the limit, in bytes.
+    PayloadTooLarge(usize),
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// More is waiting than can be taken.
+    Overloaded,
+    /// The database does not answer.
+    DatabaseUnavailable,
+    /// The service is stopping.
+    ShuttingDown,
+    /// A bug.
+    Internal,
+}
+
+/// One row of the wire contract's table of problems.
+pub(crate) struct Kind {
+    /// The stable code.
+    pub(crate) code: &'static str,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The status that Inventory Visibility would give in the body.
+    pub(crate) status_code: u16,
+    /// The problem in a few words.
+    pub(crate) title: &'static str,
+    /// The problem and its remedy in a few sentences.
+    pub(crate) explanation: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident $code:literal $status:literal $status_code:literal $title:literal $explanation:literal)*) => {
+        $(const $name: &Kind = &Kind { code: $code, status: $status, status_code: $status_code, title: $title, explanation: $explanation };)*
+        /// Every problem that the service can answer with.
+        pub(crate) const KINDS: &[&Kind] = &[$($name),*];
+    };
+}
+
+kinds! {
+    MALFORMED_JSON "malformed-json" 400 400 "The body is not JSON"
+        "The body could not be read as JSON. The detail says at which line and column the reading stopped."
+    INVALID_REQUEST "invalid-request" 400 400 "The request's form is wrong"
+        "A property is missing, of the wrong type, or has a value that it cannot have. `errors` lists every fault with a JSON pointer to its place."
+    UNKNOWN_PROPERTY "unknown-property" 400 400 "The request has an unknown property"
+        "A property is not part of this request; most likely its name is misspelt. Nothing unknown is ever ignored, because it was meant to mean something."
+    UNKNOWN_GROUP "unknown-group" 400 400 "Unknown allocation group"
+        "A group is not in the environment's allocation hierarchy. GET configuration lists the groups."
+    HIERARCHY_GAP "hierarchy-gap" 400 400 "A group was left out above another"
+        "A group path gives the first groups of the allocation hierarchy with none left out. Give the missing group too, or leave out those below it."
+    UNKNOWN_DIMENSION "unknown-dimension" 400 400 "Unknown dimension"
+        "A dimension is not in the environment's dimension hierarchy, nor among the mapped names of the data source in `dimensionDataSource`."
+    UNKNOWN_MEASURE "unknown-measure" 400 400 "Unknown measure"
+        "A measure is not configured, or is one that only allocations and reservations move. GET configuration lists the measures."
+    INVALID_QUANTITY "invalid-quantity" 400 400 "Not a quantity"
+        "Quantities are decimal numbers with at most 6 decimal places and a magnitude of at most 10^15; those of allocations and reservations are greater than 0."
+    MISSING_REQUIRED_DIMENSION "missing-required-dimension" 400 500 "A required dimension is missing"
+        "Allocations and reservations must give the environment's required dimensions, none of them empty."
+    READ_ONLY_DATA_SOURCE "read-only-data-source" 400 400 "The data source is read-only to consumption"
+        "The configuration says that only on-hand changes may move the measures of this data source, so a consume cannot modify them."
+    CONSUMPTION_NOT_NEUTRAL "consumption-not-neutral" 400 400 "The consume would change the pool"
+        "Consumed stock left the pool when it was allocated. What a consume takes back from the allocation must be taken elsewhere: by subtracting from an on-hand measure, by adding to a reservation measure, or by a formula that subtracts @iv.@consumed. allocation.allowPoolChangingConsumption switches the check off."
+    MISSING_ID "missing-id" 400 400 "The event has no id"
+        "Every command has an id of the client's own choice, in the body or as the header Idempotency-Key. It makes it safe to send the same command again."
+    UNKNOWN_ENVIRONMENT "unknown-environment" 404 404 "Unknown environment"
+        "An environment exists from its first configuration on: PUT /api/environment/{environmentId}/configuration."
+    UNKNOWN_RESERVATION "unknown-reservation" 404 404 "Unknown reservation"
+        "No reservation has this id at these dimensions."
+    NOT_FOUND "not-found" 404 404 "Nothing is here"
+        "The service has nothing at this path. /docs lists what it has."
+    METHOD_NOT_ALLOWED "method-not-allowed" 405 405 "The path does not have this method"
+        "The path exists, with other methods: the header Allow lists them."
+    INSUFFICIENT_AVAILABLE_TO_ALLOCATE "insufficient-available-to-allocate" 409 500 "Not enough available to allocate"
+        "What may still be allocated at a stock node is the least that its formula gives at the node itself and at every node above it. `available` is that value, `limitedBy` the node that has it. Allocate less, give back or reallocate elsewhere, or wait for stock."
+    INSUFFICIENT_ALLOCATION "insufficient-allocation" 409 500 "Not enough allocated"
+        "A group path takes at most what is allocated to exactly this path at exactly these dimensions. Reallocate to it, or allocate more, first."
+    INSUFFICIENT_AVAILABLE_TO_RESERVE "insufficient-available-to-reserve" 409 500 "Not enough available for reservation"
+        "The formula of the reservation measure gives less than was asked for, at the node itself or at one above it. `limitedBy` names the node."
+    NOTHING_RESERVED "nothing-reserved" 409 500 "Not so much is reserved"
+        "A reservation measure is never brought below zero."
+    CONFIGURATION_IN_USE "configuration-in-use" 409 409 "Stored data stands against the change"
+        "Stock or balances are kept by what the change would remove or reorder. `errors` says by what. Adding a group at the lowest level, a dimension at the end, a data source or a measure is always possible."
+    UNPROTECTED_FORMULA "unprotected-formula" 409 409 "The formula protects nothing"
+        "A formula would let stock that is set aside be taken again. reservation.allowUnprotected says that a reservation measure's formula is meant to."
+    PRECONDITION_FAILED "precondition-failed" 412 412 "What the change was made for has changed"
+        "The configuration has another version than If-Match names, or a measure was set at a later time than this set's. Read it again, and decide again."
+    PAYLOAD_TOO_LARGE "payload-too-large" 413 413 "The body is too long"
+        "A body may have 1 MiB, that of a bulk 8 MiB."
+    UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" 415 415 "The body is not JSON"
+        "Send the body with the header Content-Type: application/json."
+    ID_REUSED "id-reused" 422 422 "The id belongs to another event"
+        "An id names one event for ever. The same id with another meaning is an error of the sender."
+    INTERNAL "internal" 500 500 "Internal error"
+        "A bug. It was logged with the request's id, the header x-request-id of the answer."
+    OVERLOADED "overloaded" 503 503 "Too much at once"
+        "More is waiting than can be taken. Whether the event was applied is unknown: send the same request again after the time in Retry-After; it is never applied twice."
+    DATABASE_UNAVAILABLE "database-unavailable" 503 503 "The database does not answer"
+        "Whether the event was applied is unknown: send the same request again after the time in Retry-After; it is never applied twice."
+    SHUTTING_DOWN "shutting-down" 503 503 "The service is stopping"
+        "Send the same request again, to another instance or after the time in Retry-After; it is never applied twice."
+}
+
+/// Seconds after which a request that met a passing trouble is worth sending again.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+impl Problem {
+    /// One fault of a request's form.
+    pub(crate) fn invalid(pointer: &str, detail: impl std::fmt::Display) -> Problem {
+        Problem::Refused(Refusal::InvalidRequest(vec![Fault::new(pointer, detail)]))
+    }
+
+    fn kind(&self) -> &'static Kind {
+        match self {
+            Problem::MalformedJson(_) => MALFORMED_JSON,
+            Problem::UnknownEnvironment(_) => UNKNOWN_ENVIRONMENT,
+            Problem::NotFound => NOT_FOUND,
+            Problem::MethodNotAllowed => METHOD_NOT_ALLOWED,
+            Problem::PreconditionFailed(_) => PRECONDITION_FAILED,
+            Problem::PayloadTooLarge(_) => PAYLOAD_TOO_LARGE,
+            Problem::UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE,
+            Problem::Overloaded => OVERLOADED,
+            Problem::DatabaseUnavailable => DATABASE_UNAVAILABLE,
+            Problem::ShuttingDown => SHUTTING_DOWN,
+            Problem::Internal => INTERNAL,
+            Problem::Refused(refusal) => match refusal {
+                Refusal::InvalidRequest(_) => INVALID_REQUEST,
+                Refusal::UnknownProperty { .. } => UNKNOWN_PROPERTY,
+                Refusal::MissingId => MISSING_ID,
+                Refusal::UnknownGroup { .. } => UNKNOWN_GROUP,
+                Refusal::HierarchyGap { .. } => HIERARCHY_GAP,
+                Refusal::UnknownDimension { .. } => UNKNOWN_DIMENSION,
+                Refusal::UnknownMeasure { .. } => UNKNOWN_MEASURE,
+                Refusal::InvalidQuantity { .. } => INVALID_QUANTITY,
+                Refusal::MissingRequiredDimension { .. } => MISSING_REQUIRED_DIMENSION,
+                Refusal::ReadOnlyDataSource { .. } => READ_ONLY_DATA_SOURCE,
+                Refusal::ConsumptionNotNeutral { .. } => CONSUMPTION_NOT_NEUTRAL,
+                Refusal::UnknownReservation(_) => UNKNOWN_RESERVATION,
+                Refusal::InsufficientAvailableToAllocate(_) => INSUFFICIENT_AVAILABLE_TO_ALLOCATE,
+                Refusal::InsufficientAvailableToReserve(_) => INSUFFICIENT_AVAILABLE_TO_RESERVE,
+                Refusal::InsufficientAllocation { .. } => INSUFFICIENT_ALLOCATION,
+                Refusal::NothingReserved { .. } => NOTHING_RESERVED,
+                Refusal::OutdatedSet { .. } => PRECONDITION_FAILED,
+                Refusal::UnprotectedFormula(_) => UNPROTECTED_FORMULA,
+                Refusal::ConfigurationInUse(_) => CONFIGURATION_IN_USE,
+                Refusal::IdReused { .. } => ID_REUSED,
+            },
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Problem::Refused(refusal) => refusal.to_string(),
+            Problem::MalformedJson(why) => format!("the body is not JSON: {why}"),
+            Problem::UnknownEnvironment(environment) => {
+                format!("there is no environment {environment:?}; its first configuration creates it")
+            }
+            Problem::PreconditionFailed(why) => why.clone(),
+            Problem::PayloadTooLarge(limit) => format!("the body is longer than {limit} bytes"),
+            other => other.kind().explanation.to_owned(),
+        }
+    }
+
+    /// The problem as an answer's body.
+    pub(crate) fn body(&self, id: Option<Value>, index: Option<usize>) -> ProblemBody {
+        let kind = self.kind();
+        let detail = self.detail();
+        let mut body = ProblemBody {
+            problem_type: format!("/problems/{}", kind.code),
+            title: kind.title,
+            status: kind.status,
+            code: kind.code,
+            message: detail.clone(),
+            detail,
+            requested: None,
+            available: None,
+            limited_by: None,
+            groups: None,
+            errors: Vec::new(),
+            index,
+            id,
+            processing_status: "failure",
+            status_code: kind.status_code,
+        };
+        if let Problem::Refused(refusal) = self {
+            body.fill(refusal);
+        }
+        body
+    }
+
+    /// The problem as an answer.
+    pub(crate) fn answer(&self, id: Option<Value>, index: Option<usize>) -> Response<Body> {
+        let kind = self.kind();
+        // A structure of strings and numbers always becomes JSON.
+        let json = serde_json::to_vec(&self.body(id, index)).unwrap_or_default();
+        let mut response = Response::new(Body::from(json));
+        // The table's statuses are statuses; a test goes over all of them.
+        *response.status_mut() =
+            StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if kind.status == 503 {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        self.answer(None, None)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        Problem::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        match failure {
+            Failure::Refused(refusal) => Problem::Refused(refusal),
+            // A configuration that changes faster than a command can be made again.
+            Failure::ConfigurationChanged | Failure::Overloaded => Problem::Overloaded,
+            Failure::DatabaseUnavailable => Problem::DatabaseUnavailable,
+            Failure::ShuttingDown => Problem::ShuttingDown,
+            Failure::Internal => Problem::Internal,
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::Conflict | StoreError::IdTaken => Problem::Overloaded,
+            StoreError::Unavailable(why) => {
+                tracing::warn!(error = %why, "the database did not answer");
+                Problem::DatabaseUnavailable
+            }
+            StoreError::Rejected(why) => {
+                tracing::error!(error = %why, "a statement failed");
+                Problem::Internal
+            }
+        }
+    }
+}
+
+/// A problem as RFC 9457 has it, with the members of Inventory Visibility beside.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// A path of the service that explains the problem.
+    #[serde(rename = "type")]
+    problem_type: String,
+    /// The problem in a few words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// The problem's stable name.
+    code: &'static str,
+    /// What was asked, what there was, what limited it and what to do next.
+    detail: String,
+    /// What was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested: Option<Quantity>,
+    /// What there was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available: Option<Quantity>,
+    /// The stock node that limited it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    limited_by: Option<Place>,
+    /// The group path that limited it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    groups: Option<Place>,
+    /// Every fault of the request, with its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FaultBody>,
+    /// Which line of an atomic bulk it was, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    /// The event's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    id: Option<Value>,
+    /// Always `failure`.
+    processing_status: &'static str,
+    /// The detail again, where clients of Inventory Visibility look for it.
+    message: String,
+    /// The code that Inventory Visibility would give.
+    status_code: u16,
+}
+
+/// One fault of a request.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Fault)]
+struct FaultBody {
+    /// A JSON pointer to the place.
+    pointer: String,
+    /// What is wrong there.
+    detail: String,
+}
+
+impl ProblemBody {
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn fill(&mut self, refusal: &Refusal) {
+        let at = |pointer: &str, detail: String| vec![FaultBody { pointer: pointer.to_owned(), detail }];
+        match refusal {
+            Refusal::InvalidRequest(faults) | Refusal::ConfigurationInUse(faults) => {
+                let bodies = faults
+                    .iter()
+                    .map(|fault| FaultBody { pointer: fault.pointer.clone(), detail: fault.detail.clone() });
+                self.errors = bodies.collect();
+            }
+            Refusal::UnprotectedFormula(fault) => self.errors = at(&fault.pointer, fault.detail.clone()),
+            Refusal::UnknownProperty { pointer, .. }
+            | Refusal::UnknownGroup { pointer, .. }
+            | Refusal::HierarchyGap { pointer, .. }
+            | Refusal::UnknownDimension { pointer, .. }
+            | Refusal::UnknownMeasure { pointer, .. }
+            | Refusal::InvalidQuantity { pointer, .. }
+            | Refusal::MissingRequiredDimension { pointer, .. } => {
+                self.errors = at(pointer, self.detail.clone())
+            }
+            Refusal::InsufficientAvailableToAllocate(shortage)
+            | Refusal::InsufficientAvailableToReserve(shortage) => {
+                let Shortage { requested, available, limited_by } = shortage.clone();
+                self.requested = Some(requested);
+                self.available = Some(available);
+                self.limited_by = Some(limited_by);
+            }
+            Refusal::InsufficientAllocation { requested, available, groups, .. } => {
+                self.requested = Some(*requested);
+                self.available = Some(*available);
+                self.groups = Some(groups.clone());
+            }
+            Refusal::NothingReserved { requested, available } => {
+                self.requested = Some(*requested);
+                self.available = Some(*available);
+            }
+            Refusal::MissingId
+            | Refusal::ReadOnlyDataSource { .. }
+            | Refusal::ConsumptionNotNeutral { .. }
+            | Refusal::UnknownReservation(_)
+            | Refusal::OutdatedSet { .. }
+            | Refusal::IdReused { .. } => {}
+        }
+    }
+}
+
+/// An object of names and values.
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Explains a problem in words.
+pub(crate) async fn explain(
+    axum::extract::Path(code): axum::extract::Path<String>,
+) -> Result<String, Problem> {
+    let kind = KINDS.iter().find(|kind| kind.code == code).ok_or(Problem::NotFound)?;
+    Ok(format!("{} (HTTP {}, {})\n\n{}\n", kind.title, kind.status, kind.code, kind.explanation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_a_status_with_a_name_of_its_own() {
+        for (index, kind) in KINDS.iter().enumerate() {
+            assert!(StatusCode::from_u16(kind.status).is_ok(), "{}", kind.code);
+            assert!(KINDS[..index].iter().all(|other| other.code != kind.code), "{}", kind.code);
+        }
+    }
+}

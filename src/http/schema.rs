@@ -1,0 +1,183 @@
+//! The bodies of requests as the document shows them. The readers beside the handlers take
+//! exactly these properties; a test holds the two against each other.
+
+#![allow(dead_code, reason = "these are shapes for the document; the readers give the faults their places")]
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+
+use crate::domain::quantity::Quantity;
+
+/// Names with values.
+type Names = BTreeMap<String, String>;
+
+/// An allocation, or the return of one.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct AllocateRequest {
+    /// The client's own id of the event; may come as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// For whom; `targetGroups` is another name for it.
+    groups: Names,
+    /// How much: more than 0.
+    quantity: Quantity,
+}
+
+/// A move from one group path to another.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ReallocateRequest {
+    /// The client's own id of the event; may come as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// From whom.
+    source_groups: Names,
+    /// To whom; `targetGroups` is another name for it.
+    groups: Names,
+    /// How much: more than 0.
+    quantity: Quantity,
+}
+
+/// The taking of allocated stock for an order.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ConsumeRequest {
+    /// The client's own id of the event; may come as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// By whom; `targetGroups` is another name for it.
+    groups: Names,
+    /// How much: more than 0.
+    quantity: Quantity,
+    /// By data source and measure: where the stock is taken from, or what it is added to.
+    physical_measures: Option<BTreeMap<String, BTreeMap<String, Direction>>>,
+}
+
+/// What a consume does to a measure.
+#[derive(ToSchema)]
+pub(super) enum Direction {
+    Addition,
+    Subtraction,
+}
+
+/// Which balances a query answers.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct AllocationQuery {
+    /// The owner.
+    organization_id: String,
+    /// The product.
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Exactly where.
+    dimensions: Names,
+    /// The groups that the balances agree with; any may be left out.
+    groups: Option<Names>,
+    /// Whether each record holds the sum over its group path and all below it.
+    rollup: Option<bool>,
+}
+
+/// Quantities of a group path.
+#[derive(ToSchema)]
+pub(super) struct AllocationQuantities {
+    /// The predefined measures.
+    #[schema(rename = "@iv")]
+    predefined: AllocationMeasures,
+}
+
+/// The predefined measures of a group path.
+#[derive(ToSchema)]
+pub(super) struct AllocationMeasures {
+    /// What can still be consumed.
+    #[schema(rename = "@allocated")]
+    allocated: Quantity,
+    /// What was consumed and not settled yet.
+    #[schema(rename = "@consumed")]
+    consumed: Quantity,
+    /// What was allocated in all, less what was given back.
+    #[schema(rename = "@cumulative_allocated")]
+    cumulative_allocated: Quantity,
+    /// What was consumed in all.
+    #[schema(rename = "@cumulative_consumed")]
+    cumulative_consumed: Quantity,
+}
+
+/// A movement of stock.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandChange {
+    /// The client's own id of the event.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// By data source and measure: by how much it changes.
+    quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
+    /// Whose `@iv.@consumed` is settled; only with that measure.
+    groups: Option<Names>,
+}
+
+/// A report of stock.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandSet {
+    /// The client's own id of the event.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// By data source and measure: how much there is.
+    quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
+    /// When that was the case; without it, now.
+    #[schema(rename = "modifiedDateTimeUTC", format = DateTime)]
+    modified_date_time_utc: Option<String>,
+}

@@ -1,0 +1,159 @@
+//! The command line and its limits, each with its unit.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{engine, http};
+
+/// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Serve the API.
+    Serve(Serve),
+    /// Bring the database's schema up to date.
+    Migrate(Database),
+    /// Replay the ledger through the core and name every difference to what is stored.
+    Verify(Database),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// Where the books are.
+#[derive(Clone, Debug, Args)]
+pub struct Database {
+    /// The PostgreSQL database; without it, a private server of the machine's PostgreSQL is run.
+    #[arg(
+        long,
+        env = "RINGFENCE_DATABASE_URL",
+        value_name = "URL",
+        conflicts_with = "data_dir",
+        hide_env_values = true
+    )]
+    pub database_url: Option<String>,
+    /// Where the private server keeps its data.
+    #[arg(long, env = "RINGFENCE_DATA_DIR", value_name = "DIR", default_value = "ringfence-data")]
+    pub data_dir: PathBuf,
+}
+
+impl Database {
+    /// The URL given, or that of `DATABASE_URL`.
+    pub fn url(&self) -> Option<String> {
+        self.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok()).filter(|url| !url.is_empty())
+    }
+}
+
+/// How to serve.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, env = "RINGFENCE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Set up the environment `demo` with a bicycle catalogue.
+    #[arg(long, env = "RINGFENCE_DEMO")]
+    pub demo: bool,
+    /// Write logs as JSON lines.
+    #[arg(long, env = "RINGFENCE_LOG_JSON")]
+    pub log_json: bool,
+    /// Writers, each with a queue and a database connection of its own.
+    #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: u16,
+    /// Commands that may wait for one writer; more are answered 503.
+    #[arg(long, env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue_commands_max: u32,
+    /// Commands that one commit takes.
+    #[arg(long, env = "RINGFENCE_BATCH_COMMANDS_MAX", value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch_commands_max: u32,
+    /// Stock nodes and balances that one writer keeps in memory.
+    #[arg(long, env = "RINGFENCE_BOOKS_ENTRIES_MAX", value_name = "COUNT", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub books_entries_max: u32,
+    /// Latest events that one writer remembers, to answer repeats without the database.
+    #[arg(long, env = "RINGFENCE_RECENT_EVENTS_MAX", value_name = "COUNT", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub recent_events_max: u32,
+    /// Longest that one exchange with the database may take.
+    #[arg(long, env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub round_trip_max_ms: u64,
+    /// Connections to the database for queries and configurations.
+    #[arg(long, env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub readers_max: u32,
+    /// HTTP connections that are open at once.
+    #[arg(long, env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_max: u32,
+    /// Longest from a request's last byte to its answer.
+    #[arg(long, env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub request_time_max_ms: u64,
+    /// Longest until a request's head is complete, and that a connection may idle.
+    #[arg(long, env = "RINGFENCE_HEAD_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub head_time_max_ms: u64,
+    /// Longest until a request's body is complete.
+    #[arg(long, env = "RINGFENCE_BODY_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub body_time_max_ms: u64,
+    /// Longest that open requests are waited for when the service stops.
+    #[arg(long, env = "RINGFENCE_DRAIN_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000)]
+    pub drain_time_max_ms: u64,
+}
+
+/// Longest body of a request, in bytes (a limit of the wire contract).
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Longest body of a bulk, in bytes (a limit of the wire contract).
+const BULK_BODY_BYTES_MAX: usize = 8 << 20;
+/// Longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+/// Most lines of a bulk; its writer remembers as many events at least.
+const BULK_LINES_MAX: usize = 5_000;
+
+impl Serve {
+    /// Longest that one exchange with the database may take.
+    pub fn round_trip_max(&self) -> Duration {
+        Duration::from_millis(self.round_trip_max_ms)
+    }
+
+    /// The limits of the engine.
+    pub fn engine_limits(&self) -> engine::Limits {
+        engine::Limits {
+            shards: usize::from(self.shards),
+            queue_commands_max: self.queue_commands_max as usize,
+            batch_commands_max: self.batch_commands_max as usize,
+            books_entries_max: self.books_entries_max as usize,
+            recent_events_max: (self.recent_events_max as usize).max(BULK_LINES_MAX),
+            round_trip_max: self.round_trip_max(),
+        }
+    }
+
+    /// The limits of requests.
+    pub fn http_limits(&self) -> http::Limits {
+        http::Limits {
+            body_bytes_max: BODY_BYTES_MAX,
+            bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
+            request_time_max: Duration::from_millis(self.request_time_max_ms),
+            body_time_max: Duration::from_millis(self.body_time_max_ms),
+        }
+    }
+
+    /// The limits of connections.
+    pub fn server_limits(&self) -> http::server::Limits {
+        http::server::Limits {
+            connections_max: self.connections_max as usize,
+            head_time_max: Duration::from_millis(self.head_time_max_ms),
+            head_bytes_max: HEAD_BYTES_MAX,
+            headers_max: HEADERS_MAX,
+            drain_time_max: Duration::from_millis(self.drain_time_max_ms),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Reading an environment whole, for verification.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use crate::domain::command::ProductKey;
+use crate::domain::configuration::Configuration;
+use crate::domain::dimensions::DimensionPath;
+use crate::domain::groups::GroupPath;
+use crate::domain::name::Value;
+use crate::domain::state::{Reservation, ReservationId, Stock};
+
+use super::{StoreError, state, text};
+
+/// Reads everything that is kept of an environment's products.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn read(
+    connection: &mut PgConnection,
+    environment: &str,
+    configuration: &Configuration,
+) -> Result<HashMap<ProductKey, Stock>, StoreError> {
+    let mut products: HashMap<ProductKey, Stock> = HashMap::new();
+    let key = |organization: &str, product: &str| ProductKey {
+        environment: Value::stored(environment),
+        organization: Value::stored(organization),
+        product: Value::stored(product),
+    };
+    let nodes = sqlx::query!(
+        r#"SELECT organization_id, product_id, dimensions, version, own::text[] AS "own!: Vec<String>",
+                  total::text[] AS "total!: Vec<String>", set_at
+           FROM stock_node WHERE environment_id = $1"#,
+        environment,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in nodes {
+        let node = state::node(row.version, &row.own, &row.total, row.set_at)?;
+        let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
+        stock.nodes.insert(DimensionPath::new(text::values(&row.dimensions)), node);
+    }
+    let balances = sqlx::query!(
+        r#"SELECT organization_id, product_id, dimensions, groups, allocated::text AS "allocated!",
+                  consumed::text AS "consumed!", cumulative_allocated::text AS "cumulative_allocated!",
+                  cumulative_consumed::text AS "cumulative_consumed!"
+           FROM balance WHERE environment_id = $1"#,
+        environment,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in balances {
+        let texts = [&row.allocated, &row.consumed, &row.cumulative_allocated, &row.cumulative_consumed];
+        let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
+        let node = stock.nodes.entry(DimensionPath::new(text::values(&row.dimensions))).or_default();
+        node.balances.insert(GroupPath::stored(text::values(&row.groups)), state::balance(texts)?);
+    }
+    let reservations = sqlx::query!(
+        r#"SELECT organization_id, product_id, reservation_id, dimensions, measure, quantity::text AS "quantity!",
+                  remaining::text AS "remaining!"
+           FROM reservation WHERE environment_id = $1"#,
+        environment,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in reservations {
+        let reservation = Reservation {
+            path: DimensionPath::new(text::values(&row.dimensions)),
+            measure: state::slot(configuration, &row.measure)?,
+            quantity: text::quantity(&row.quantity)?,
+            remaining: text::quantity(&row.remaining)?,
+        };
+        let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
+        stock.reservations.insert(ReservationId(row.reservation_id), reservation);
+    }
+    Ok(products)
+}

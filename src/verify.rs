@@ -1,0 +1,197 @@
+//! Replays the ledger through the core and holds what comes out against what is stored.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+
+use crate::domain::command::ProductKey;
+use crate::domain::configuration::Configuration;
+use crate::domain::decide::{apply, decide};
+use crate::domain::formula::Slot;
+use crate::domain::state::{Balance, Node, Stock};
+use crate::store::configuration::{self, Versioned};
+use crate::store::ledger::{self, Event};
+use crate::store::{self, StoreError, whole};
+
+/// Events that are read at once.
+const PAGE_EVENTS: i64 = 10_000;
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many environments were replayed.
+    pub environments: usize,
+    /// How many events were replayed.
+    pub events: usize,
+    /// Every difference, in words.
+    pub differences: Vec<String>,
+}
+
+/// Verifies a whole database as it is at one moment; it may be in use.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn verify(connection: &mut PgConnection) -> Result<Report, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // Reading everything takes as long as it takes.
+    store::bound_statements(&mut transaction, Duration::ZERO).await?;
+    let mut report = Report::default();
+    for environment in configuration::environments(&mut transaction).await? {
+        verify_environment(&mut transaction, &environment, &mut report).await?;
+        report.environments += 1;
+    }
+    transaction.rollback().await?;
+    Ok(report)
+}
+
+async fn verify_environment(
+    connection: &mut PgConnection,
+    environment: &str,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let Some(current) = configuration::read(connection, environment, None).await? else {
+        report.differences.push(format!("environment {environment}: its configuration is missing"));
+        return Ok(());
+    };
+    let mut replay = Replay { environment, products: HashMap::new(), differences: &mut report.differences };
+    let mut decided_under: Option<Versioned> = None;
+    let mut after = 0;
+    loop {
+        let page = ledger::page(connection, environment, after, PAGE_EVENTS, &current.configuration).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = last.event_id;
+        report.events += page.len();
+        for (event, version) in &page {
+            if decided_under.as_ref().is_none_or(|versioned| versioned.version != *version) {
+                decided_under = configuration::read(connection, environment, Some(*version)).await?;
+            }
+            match &decided_under {
+                Some(versioned) => replay.event(event, &versioned.configuration),
+                None => replay.differ(
+                    event,
+                    format!("was decided under version {version} of the configuration, which is missing"),
+                ),
+            }
+        }
+    }
+    let stored = whole::read(connection, environment, &current.configuration).await?;
+    replay.compare(&stored, &current.configuration);
+    Ok(())
+}
+
+struct Replay<'a> {
+    environment: &'a str,
+    products: HashMap<ProductKey, Stock>,
+    differences: &'a mut Vec<String>,
+}
+
+impl Replay<'_> {
+    fn differ(&mut self, event: &Event, what: String) {
+        self.differences.push(format!("environment {}: event {} {what}", self.environment, event.event_id));
+    }
+
+    fn event(&mut self, event: &Event, configuration: &Configuration) {
+        let stock = self.products.entry(event.command.product.clone()).or_default();
+        let effects = match decide(stock, configuration, &event.command, event.received_at) {
+            Ok(effects) => effects,
+            Err(refusal) => return self.differ(event, format!("is refused when it is replayed: {refusal}")),
+        };
+        let outcome = apply(stock, configuration, &event.command, effects);
+        if outcome.version != event.outcome.version {
+            let (answered, replayed) = (event.outcome.version, outcome.version);
+            self.differ(event, format!("has version {answered}, but it is number {replayed} in the ledger: events before it are missing or too many"));
+        } else if outcome != event.outcome {
+            self.differ(event, format!("was answered {:?}, but its replay gives {outcome:?}", event.outcome));
+        }
+    }
+
+    fn compare(&mut self, stored: &HashMap<ProductKey, Stock>, configuration: &Configuration) {
+        let nothing = Stock::default();
+        let keys: BTreeSet<&ProductKey> = self.products.keys().chain(stored.keys()).collect();
+        for key in keys {
+            let place =
+                format!("environment {}: product {}/{}", self.environment, key.organization, key.product);
+            let replayed = self.products.get(key).unwrap_or(&nothing);
+            let stored = stored.get(key).unwrap_or(&nothing);
+            compare_stock(&place, replayed, stored, configuration, self.differences);
+        }
+    }
+}
+
+fn compare_stock(
+    place: &str,
+    replayed: &Stock,
+    stored: &Stock,
+    configuration: &Configuration,
+    differences: &mut Vec<String>,
+) {
+    let nothing = Node::default();
+    let paths: BTreeSet<_> = replayed.nodes.keys().chain(stored.nodes.keys()).collect();
+    for path in paths {
+        let place = format!("{place} at {}", configuration.dimensions().place(path.values()));
+        let replayed = replayed.nodes.get(path).unwrap_or(&nothing);
+        let stored = stored.nodes.get(path).unwrap_or(&nothing);
+        compare_nodes(&place, replayed, stored, configuration, differences);
+    }
+    let ids: BTreeSet<_> = replayed.reservations.keys().chain(stored.reservations.keys()).collect();
+    for id in ids {
+        match (replayed.reservations.get(id), stored.reservations.get(id)) {
+            (Some(_), None) => differences.push(format!("{place}: reservation {} is not stored", id.0)),
+            (None, Some(_)) => {
+                differences.push(format!("{place}: reservation {} is stored, but no event made it", id.0))
+            }
+            (Some(replayed), Some(stored)) if replayed != stored => {
+                differences.push(format!(
+                    "{place}: reservation {} is stored as {stored:?}, the ledger gives {replayed:?}",
+                    id.0
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn compare_nodes(
+    place: &str,
+    replayed: &Node,
+    stored: &Node,
+    configuration: &Configuration,
+    differences: &mut Vec<String>,
+) {
+    let mut differ = |what: String, stored: String, replayed: String| {
+        if stored != replayed {
+            differences.push(format!("{place}: {what} is {stored}, the ledger gives {replayed}"));
+        }
+    };
+    differ("the version".to_owned(), stored.version.to_string(), replayed.version.to_string());
+    for (index, name) in configuration.slots().iter().enumerate() {
+        let slot = Slot(index);
+        differ(format!("own {name}"), stored.own.get(slot).to_string(), replayed.own.get(slot).to_string());
+        differ(
+            format!("total {name}"),
+            stored.total.get(slot).to_string(),
+            replayed.total.get(slot).to_string(),
+        );
+        let set_at = |node: &Node| node.set_at.iter().find(|&&(own, _)| own == slot).map(|&(_, time)| time);
+        differ(
+            format!("the last set of {name}"),
+            format!("{:?}", set_at(stored)),
+            format!("{:?}", set_at(replayed)),
+        );
+    }
+    let groups: BTreeSet<_> = replayed.balances.keys().chain(stored.balances.keys()).collect();
+    for groups in groups {
+        let of = |node: &Node| node.balances.get(groups).copied().unwrap_or_else(Balance::default);
+        let what = format!("the balance of {}", configuration.groups().place(groups.values()));
+        differ(what, shown(of(stored)), shown(of(replayed)));
+    }
+}
+
+fn shown(balance: Balance) -> String {
+    let Balance { allocated, consumed, cumulative_allocated, cumulative_consumed } = balance;
+    format!(
+        "allocated {allocated}, consumed {consumed}, in all allocated {cumulative_allocated} and consumed {cumulative_consumed}"
+    )
+}
