@@ -334,11 +334,6 @@ struct FaultBody {
 }
 
 impl ProblemBody {
-    /// The HTTP status.
-    pub(crate) fn status(&self) -> u16 {
-        self.status
-    }
-
     fn fill(&mut self, refusal: &Refusal) {
         let at = |pointer: &str, detail: String| vec![FaultBody { pointer: pointer.to_owned(), detail }];
         match refusal {
