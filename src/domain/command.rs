@@ -78,49 +78,24 @@ pub struct Settlement {
     pub quantity: Quantity,
 }
 
-/// Quantities per data source and measure, as a request gives them: each number as its text.
-pub type Quantities<'a> = Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, Cow<'a, str>)>)>;
+/// What a request gives per data source and measure.
+pub type PerMeasure<'a, T> = Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, T)>)>;
+
+/// Quantities per data source and measure: each number as its text.
+pub type Quantities<'a> = PerMeasure<'a, Cow<'a, str>>;
 
 /// What a request says beyond its product and id, its form checked and nothing else.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the wire's own words")]
 pub enum Request<'a> {
-    Allocate {
-        groups: Pairs<'a>,
-        quantity: Cow<'a, str>,
-    },
-    Unallocate {
-        groups: Pairs<'a>,
-        quantity: Cow<'a, str>,
-    },
-    Reallocate {
-        source_groups: Pairs<'a>,
-        groups: Pairs<'a>,
-        quantity: Cow<'a, str>,
-    },
-    Consume {
-        groups: Pairs<'a>,
-        quantity: Cow<'a, str>,
-        physical_measures: Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, Direction)>)>,
-    },
-    Reserve {
-        source: Cow<'a, str>,
-        measure: Cow<'a, str>,
-        quantity: Cow<'a, str>,
-        checked: bool,
-    },
-    Unreserve {
-        reservation: Uuid,
-        quantity: Cow<'a, str>,
-    },
-    ChangeOnHand {
-        quantities: Quantities<'a>,
-        groups: Option<Pairs<'a>>,
-    },
-    SetOnHand {
-        quantities: Quantities<'a>,
-        modified_at: Option<Timestamp>,
-    },
+    Allocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
+    Unallocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
+    Reallocate { source_groups: Pairs<'a>, groups: Pairs<'a>, quantity: Cow<'a, str> },
+    Consume { groups: Pairs<'a>, quantity: Cow<'a, str>, physical_measures: PerMeasure<'a, Direction> },
+    Reserve { source: Cow<'a, str>, measure: Cow<'a, str>, quantity: Cow<'a, str>, checked: bool },
+    Unreserve { reservation: Uuid, quantity: Cow<'a, str> },
+    ChangeOnHand { quantities: Quantities<'a>, groups: Option<Pairs<'a>> },
+    SetOnHand { quantities: Quantities<'a>, modified_at: Option<Timestamp> },
 }
 
 /// Whether a consume adds its quantity to a measure or takes it from there.
@@ -280,7 +255,7 @@ fn in_order(mut movements: Movements, pointer: &str) -> Result<Movements, Refusa
 
 fn modifiers(
     configuration: &Configuration,
-    given: &[(Cow<'_, str>, Vec<(Cow<'_, str>, Direction)>)],
+    given: &PerMeasure<'_, Direction>,
     quantity: Quantity,
 ) -> Result<Movements, Refusal> {
     let mut modifiers = Movements::new();

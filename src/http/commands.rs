@@ -153,7 +153,7 @@ impl Answer {
 #[serde(untagged)]
 pub(super) enum Line {
     /// The command was done.
-    Done(Answer),
+    Done(Box<Answer>),
     /// It was not.
     Failed(Box<ProblemBody>),
 }
@@ -266,7 +266,7 @@ impl Shared {
                 },
             };
             results.push(match receipt {
-                Ok(receipt) => Line::Done(Answer::of(&receipt)),
+                Ok(receipt) => Line::Done(Box::new(Answer::of(&receipt))),
                 Err(problem) => Line::Failed(Box::new(problem.body(id, None))),
             });
         }
@@ -300,7 +300,7 @@ impl Shared {
         match self.try_together(environment, &asked).await {
             Ok(receipts) => {
                 let results: Vec<Line> =
-                    receipts.iter().map(|receipt| Line::Done(Answer::of(receipt))).collect();
+                    receipts.iter().map(|receipt| Line::Done(Box::new(Answer::of(receipt)))).collect();
                 json(StatusCode::OK, &results)
             }
             Err((index, problem)) => {

@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::domain::command::{PerMeasure, Quantities};
 use crate::domain::dimensions::Pairs;
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal, pointer};
@@ -59,11 +60,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// An array's items, at most [`Items::MOST`] of which are kept.
-struct Items<'a> {
-    items: Vec<&'a RawValue>,
-    count: usize,
-}
+/// An array's items.
+struct Items<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Items<'a>, D::Error> {
@@ -74,12 +72,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
                 formatter.write_str("an array")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Items<'de>, A::Error> {
-                let mut items = Items { items: Vec::new(), count: 0 };
+                let mut items = Vec::new();
                 while let Some(item) = sequence.next_element()? {
-                    items.items.push(item);
-                    items.count += 1;
+                    items.push(item);
                 }
-                Ok(items)
+                Ok(Items(items))
             }
         }
         deserializer.deserialize_seq(ItemsVisitor)
@@ -98,11 +95,11 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], expected: &str) -> Result<T, Pr
 /// # Errors
 /// When it is not JSON, no array, or has more items than allowed.
 pub(super) fn items(body: &[u8], most: usize) -> Result<Vec<&RawValue>, Problem> {
-    let items: Items<'_> = parse(body, "an array")?;
-    if items.count > most {
-        return Err(Problem::invalid("", format!("has {} lines, at most {most} are allowed", items.count)));
+    let Items(items) = parse(body, "an array")?;
+    if items.len() > most {
+        return Err(Problem::invalid("", format!("has {} lines, at most {most} are allowed", items.len())));
     }
-    Ok(items.items)
+    Ok(items)
 }
 
 /// An object of a request while it is read. Faults are collected, so that whoever sent it
@@ -235,7 +232,7 @@ impl<'a> Form<'a> {
         name: &str,
         expected: &str,
         read: impl Fn(&'a str) -> Option<T>,
-    ) -> Option<Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, T)>)>> {
+    ) -> Option<PerMeasure<'a, T>> {
         let Members(outer) = self.optional(name, "an object of objects")?;
         let mut nested = Vec::new();
         for (key, raw) in outer {
@@ -259,7 +256,7 @@ impl<'a> Form<'a> {
     }
 
     /// Quantities per data source and measure.
-    pub(super) fn quantities(&mut self, name: &str) -> crate::domain::command::Quantities<'a> {
+    pub(super) fn quantities(&mut self, name: &str) -> Quantities<'a> {
         let quantities = self.nested(name, "a number, or a string of digits", quantity_text);
         self.required(name, quantities)
     }

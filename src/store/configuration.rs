@@ -1,5 +1,7 @@
 //! Reading and changing the configuration of an environment.
 
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection};
 
 use crate::domain::configuration::{Configuration, Document, Usage};
@@ -7,6 +9,9 @@ use crate::domain::formula::{Formula, MeasureName, Slot};
 use crate::domain::refusal::Refusal;
 
 use super::StoreError;
+
+/// Longest that one statement may take which reads an environment whole.
+const WHOLE_READ_MAX: Duration = Duration::from_secs(120);
 
 /// A configuration with its version.
 #[derive(Debug)]
@@ -130,6 +135,7 @@ pub async fn replace(
 ) -> Result<Change, ChangeError> {
     let mut transaction =
         connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(StoreError::from)?;
+    super::bound_statements(&mut transaction, WHOLE_READ_MAX).await?;
     let current =
         sqlx::query!("SELECT version FROM environment WHERE environment_id = $1 FOR UPDATE", environment)
             .fetch_optional(&mut *transaction)
