@@ -1,0 +1,9 @@
+//! The service as its users meet it: real HTTP, a real PostgreSQL, one database per test.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(unreachable_pub, reason = "the modules of one binary")]
+
+mod core;
+mod naive;
+mod smoke;
+mod support;

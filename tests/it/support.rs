@@ -1,0 +1,203 @@
+//! A service per test, on a database of its own; one private PostgreSQL for all of them.
+
+use std::future::Future;
+use std::io::PipeWriter;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::Method;
+use ringfence::app::App;
+use ringfence::embedded::Embedded;
+use ringfence::settings::{Action, Cli, Serve};
+use ringfence::store::MIGRATIONS;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// The private server, and a pipe that ends with this process.
+struct Server {
+    options: PgConnectOptions,
+    _alive: PipeWriter,
+}
+
+/// Starts the server once. It is stopped, and its directory removed, by a shell that waits
+/// for this process to end: a test binary has no other last moment.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let directory = std::env::temp_dir().join(format!("ringfence-it-{}", std::process::id()));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let data_dir = directory.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let embedded = Embedded::start(&data_dir).await.unwrap();
+                let mut connection = PgConnection::connect_with(&embedded.options()).await.unwrap();
+                sqlx::query("CREATE DATABASE books").execute(&mut connection).await.unwrap();
+                let mut books =
+                    PgConnection::connect_with(&embedded.options().database("books")).await.unwrap();
+                MIGRATIONS.run(&mut books).await.unwrap();
+                books.close().await.unwrap();
+                sender.send(embedded.options()).unwrap();
+                // The server is supervised as long as the tests run.
+                std::future::pending::<()>().await;
+            });
+        });
+        let options = receiver.recv().unwrap();
+        let (ends_with_us, alive) = std::io::pipe().unwrap();
+        let script = r#"cat >/dev/null; pid=$(head -n 1 "$0/postgres/postmaster.pid"); kill -INT "$pid"
+            while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done; rm -rf "$0""#;
+        Command::new("setsid")
+            .args(["sh", "-c", script])
+            .arg(&directory)
+            .stdin(ends_with_us)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Server { options, _alive: alive }
+    })
+}
+
+/// A database of its own, with the schema.
+pub async fn database() -> PgConnectOptions {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let server = tokio::task::spawn_blocking(server).await.unwrap();
+    let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect_with(&server.options).await.unwrap();
+    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE books"));
+    sqlx::query(statement).execute(&mut connection).await.unwrap();
+    server.options.clone().database(&name)
+}
+
+/// The URL of a database, as a setting.
+pub fn url(options: &PgConnectOptions) -> String {
+    use sqlx::ConnectOptions;
+    options.to_url_lossy().to_string()
+}
+
+/// The settings that a command line gives, beyond the database and the address.
+pub fn settings(database: &PgConnectOptions, arguments: &[&str]) -> Serve {
+    use clap::Parser;
+    let url = url(database);
+    let fixed = ["ringfence", "serve", "--listen", "127.0.0.1:0", "--database-url", &url];
+    match Cli::parse_from(fixed.iter().chain(arguments)).action {
+        Action::Serve(settings) => settings,
+        other => panic!("{other:?} is not serve"),
+    }
+}
+
+/// A running service.
+pub struct Service {
+    pub base: String,
+    pub database: PgConnectOptions,
+    pub client: reqwest::Client,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Service {
+    /// A service on a new database.
+    pub async fn start() -> Service {
+        Service::start_on(database().await, &[]).await
+    }
+
+    /// A service, in this process, on a database that may be shared with others.
+    pub async fn start_on(database: PgConnectOptions, arguments: &[&str]) -> Service {
+        let app = App::build(settings(&database, arguments)).await.unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (ready, url) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            app.run(|url| ready.send(url.to_owned()).unwrap(), stopped).await.unwrap();
+        });
+        Service { base: url.await.unwrap(), database, client: reqwest::Client::new(), stop, task }
+    }
+
+    /// Stops it in order.
+    pub async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.task.await.unwrap();
+    }
+
+    /// Sends a request; `path` is that behind the address.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<String>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    /// Posts JSON to a path of the environment `test`.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        let path = format!("/api/environment/test/{path}");
+        self.send(Method::POST, &path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    /// Puts a configuration of the environment `test`.
+    pub async fn configure(&self, document: Value) -> Answer {
+        let path = "/api/environment/test/configuration";
+        self.send(Method::PUT, path, &[("content-type", "application/json")], document.to_string()).await
+    }
+}
+
+/// The wire contract's own example configuration.
+pub fn bicycles() -> Value {
+    json!({
+        "dimensions": ["siteId", "locationId", "colorId", "sizeId"], "requiredDimensions": 2,
+        "dataSources": {
+            "fno": {"measures": ["onordered"], "readOnly": true},
+            "pos": {"measures": ["inbound", "outbound"], "dimensionMappings": {"shopId": "locationId"}}
+        },
+        "allocation": {
+            "groups": ["channel", "customerGroup", "region"],
+            "availableToAllocate": "fno.onordered + pos.inbound - @iv.@softreserved - @iv.@allocated"
+        },
+        "reservation": {
+            "measures": {"@iv.@softreserved": "fno.onordered + pos.inbound - @iv.@softreserved - @iv.@allocated"}
+        },
+        "calculatedMeasures": {"shop.sellable": "pos.inbound - pos.outbound"}
+    })
+}
+
+/// Waits until something is the case.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "not within 30 s: {what}");
+        tokio::task::yield_now().await;
+    }
+}
