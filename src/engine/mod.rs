@@ -83,13 +83,17 @@ impl From<Failure> for Rejection {
     }
 }
 
-type Reply = Result<Vec<Receipt>, Rejection>;
+/// What a submission is answered with.
+pub type Reply = Result<Vec<Receipt>, Rejection>;
 
 /// Commands that are done together or not at all; mostly just one.
-struct Submission {
-    commands: Vec<Command>,
-    configuration: Arc<Versioned>,
-    reply: oneshot::Sender<Reply>,
+pub struct Submission {
+    /// What is to be done; of one environment, and one command at least.
+    pub commands: Vec<Command>,
+    /// What they were made under.
+    pub configuration: Arc<Versioned>,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Reply>,
 }
 
 /// Gives commands to the writers. When the last clone is dropped, they finish what is
@@ -114,6 +118,11 @@ impl Pending {
 }
 
 impl Handle {
+    /// Gives commands to whoever takes them from these queues, one at least.
+    pub fn over(queues: Vec<mpsc::Sender<Submission>>) -> Handle {
+        Handle { queues: queues.into() }
+    }
+
     /// Queues a command, or refuses it at once when the queue is full.
     ///
     /// # Errors
@@ -167,6 +176,6 @@ pub fn start(options: &PgConnectOptions, limits: &Limits) -> (Handle, JoinSet<()
         writers.spawn(writer::Writer::new(options.clone(), limits.clone()).run(receiver));
         sender
     });
-    let queues = queues.collect();
-    (Handle { queues }, writers)
+    let handle = Handle::over(queues.collect());
+    (handle, writers)
 }

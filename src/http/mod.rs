@@ -57,16 +57,17 @@ pub struct Limits {
 }
 
 /// What the handlers share.
-pub(crate) struct Shared {
-    pub(crate) engine: Handle,
-    pub(crate) environments: Environments,
-    pub(crate) readers: PgPool,
-    pub(crate) limits: Limits,
-    pub(crate) draining: Arc<AtomicBool>,
+pub struct Shared {
+    engine: Handle,
+    environments: Environments,
+    readers: PgPool,
+    limits: Limits,
+    draining: Arc<AtomicBool>,
 }
 
 impl Shared {
-    pub(crate) fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
+    /// Puts together what the handlers need; `draining` is what readiness goes by.
+    pub fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
         Shared { engine, environments: Environments::new(readers.clone()), readers, limits, draining }
     }
 }
@@ -153,7 +154,7 @@ pub fn openapi_yaml() -> Result<String, String> {
 
 /// All routes with their layers. What does not fit its path exactly is mended before; see
 /// [`path`].
-pub(crate) fn router(shared: Shared) -> Router {
+pub fn router(shared: Shared) -> Router {
     let app = Arc::new(shared);
     let (routes, document) = api().split_for_parts();
     let yaml = document.to_yaml().unwrap_or_default();
