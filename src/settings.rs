@@ -131,7 +131,8 @@ impl Serve {
             queue_commands_max: self.queue_commands_max as usize,
             batch_commands_max: self.batch_commands_max as usize,
             books_entries_max: self.books_entries_max as usize,
-            recent_events_max: (self.recent_events_max as usize).max(BULK_LINES_MAX),
+            recent_events_max: (self.recent_events_max.max(self.batch_commands_max) as usize)
+                .max(BULK_LINES_MAX),
             round_trip_max: self.round_trip_max(),
         }
     }
