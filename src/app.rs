@@ -41,12 +41,26 @@ pub enum StartError {
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The database cannot be connected to.
+    #[error("cannot open the database {place}: {error}; check --database-url and that its server runs")]
+    Connect {
+        /// Its name and server; no password.
+        place: String,
+        /// Why.
+        error: StoreError,
+    },
+    /// The database is not one of the service, or not yet.
+    #[error("the database has not the schema of this version: run `ringfence migrate` first")]
+    NotMigrated,
     /// The database does not answer.
     #[error("{0}")]
     Store(#[from] StoreError),
     /// The demo could not be set up.
     #[error("the environment demo could not be set up: {0}")]
     Demo(String),
+    /// Standard output is closed or full.
+    #[error("cannot write the output: {0}")]
+    Output(std::io::Error),
     /// A writer ended by itself.
     #[error("a writer failed; the log says why")]
     Writer,
@@ -67,11 +81,15 @@ impl Books {
     pub async fn open(settings: &Database) -> Result<Books, StartError> {
         match settings.url() {
             Some(url) => {
+                // The parser takes any scheme.
+                if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+                    return Err(StartError::Url("it does not begin with postgres://".to_owned()));
+                }
                 let options =
                     PgConnectOptions::from_str(&url).map_err(|error| StartError::Url(error.to_string()))?;
                 Ok(Books { options, embedded: None })
             }
-            None => Books::private(&settings.data_dir).await,
+            None => Books::private(settings.data_dir()).await,
         }
     }
 
@@ -85,7 +103,21 @@ impl Books {
     /// # Errors
     /// When the database does not answer.
     pub async fn connect(&self) -> Result<PgConnection, StartError> {
-        Ok(store::connect(&self.options, CONNECT_MAX).await?)
+        let options = &self.options;
+        store::connect(options, CONNECT_MAX).await.map_err(|error| {
+            let database = options.get_database().unwrap_or(options.get_username());
+            let place = format!("{database} at {}:{}", options.get_host(), options.get_port());
+            StartError::Connect { place, error }
+        })
+    }
+
+    /// Opens a connection to a database that must have the schema.
+    ///
+    /// # Errors
+    /// When the database does not answer, or has another schema or none.
+    pub async fn connect_migrated(&self) -> Result<PgConnection, StartError> {
+        let mut connection = self.connect().await?;
+        if store::is_migrated(&mut connection).await? { Ok(connection) } else { Err(StartError::NotMigrated) }
     }
 
     /// Brings the schema up to date.

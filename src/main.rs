@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +35,8 @@ async fn serve(settings: Serve) -> Result<ExitCode, StartError> {
     telemetry::start(settings.log_json);
     let stop = stop_signal();
     let app = App::build(settings).await?;
-    app.run(|url| println!("listening on {url}"), stop).await?;
+    // Whoever does not read it any more does not stop the service.
+    app.run(|url| _ = writeln!(io::stdout(), "listening on {url}"), stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,33 +70,39 @@ async fn migrate(database: &Database) -> Result<ExitCode, StartError> {
     let migrated = books.migrate().await;
     books.close().await;
     migrated?;
-    println!("the schema is up to date");
+    writeln!(io::stdout(), "the schema is up to date").map_err(StartError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn verify(database: &Database) -> Result<ExitCode, StartError> {
     telemetry::start(false);
     let books = Books::open(database).await?;
-    let report = match books.connect().await {
+    let report = match books.connect_migrated().await {
         Ok(mut connection) => verify::verify(&mut connection).await.map_err(StartError::from),
         Err(error) => Err(error),
     };
     books.close().await;
     let report = report?;
-    for difference in &report.differences {
-        println!("{difference}");
-    }
-    println!(
-        "{} events in {} environments replayed, {} differences",
-        report.events,
-        report.environments,
-        report.differences.len()
-    );
+    say(&report).map_err(StartError::Output)?;
     Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DRIFT) })
+}
+
+fn say(report: &verify::Report) -> io::Result<()> {
+    let verify::Report { environments, events, differences } = report;
+    let mut output = io::stdout();
+    for difference in differences {
+        writeln!(output, "{difference}")?;
+    }
+    writeln!(
+        output,
+        "{events} events in {environments} environments replayed, {} differences",
+        differences.len()
+    )
 }
 
 fn openapi() -> Result<ExitCode, StartError> {
     // The document is made of strings, so it always becomes YAML.
-    print!("{}", http::openapi_yaml().unwrap_or_default());
+    let document = http::openapi_yaml().unwrap_or_default();
+    io::stdout().write_all(document.as_bytes()).map_err(StartError::Output)?;
     Ok(ExitCode::SUCCESS)
 }

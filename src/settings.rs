@@ -1,9 +1,10 @@
 //! The command line and its limits, each with its unit.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{engine, http};
@@ -42,15 +43,22 @@ pub struct Database {
         hide_env_values = true
     )]
     pub database_url: Option<String>,
-    /// Where the private server keeps its data.
-    #[arg(long, env = "RINGFENCE_DATA_DIR", value_name = "DIR", default_value = "ringfence-data")]
-    pub data_dir: PathBuf,
+    /// Where the private server keeps its data [default: ringfence-data].
+    #[arg(long, env = "RINGFENCE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Database {
-    /// The URL given, or that of `DATABASE_URL`.
+    /// The URL given. `DATABASE_URL`, which is meant for any program, counts only where a
+    /// data directory, which is meant for this one, is not given.
     pub fn url(&self) -> Option<String> {
-        self.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok()).filter(|url| !url.is_empty())
+        let general = || std::env::var("DATABASE_URL").ok().filter(|_| self.data_dir.is_none());
+        self.database_url.clone().or_else(general).filter(|url| !url.is_empty())
+    }
+
+    /// Where the private server keeps its data.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new("ringfence-data"))
     }
 }
 
@@ -64,10 +72,10 @@ pub struct Serve {
     #[arg(long, env = "RINGFENCE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Set up the environment `demo` with a bicycle catalogue.
-    #[arg(long, env = "RINGFENCE_DEMO")]
+    #[arg(long, env = "RINGFENCE_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
     /// Write logs as JSON lines.
-    #[arg(long, env = "RINGFENCE_LOG_JSON")]
+    #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = BoolishValueParser::new())]
     pub log_json: bool,
     /// Writers, each with a queue and a database connection of its own.
     #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -115,7 +123,8 @@ const BULK_BODY_BYTES_MAX: usize = 8 << 20;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
-/// Most lines of a bulk; its writer remembers as many events at least.
+/// Most lines of a bulk. A writer remembers as many events at least, and as many as a batch
+/// has: what it looked up for one must all be there when it decides it.
 const BULK_LINES_MAX: usize = 5_000;
 
 impl Serve {
@@ -131,7 +140,8 @@ impl Serve {
             queue_commands_max: self.queue_commands_max as usize,
             batch_commands_max: self.batch_commands_max as usize,
             books_entries_max: self.books_entries_max as usize,
-            recent_events_max: (self.recent_events_max as usize).max(BULK_LINES_MAX),
+            recent_events_max: (self.recent_events_max.max(self.batch_commands_max) as usize)
+                .max(BULK_LINES_MAX),
             round_trip_max: self.round_trip_max(),
         }
     }

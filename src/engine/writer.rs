@@ -156,7 +156,8 @@ impl Writer {
     /// transaction would be aborted by the very wait; the locks and guards keep it safe.
     async fn judge_in_turn(&mut self, open: &[Submission]) -> Result<Judged, StoreError> {
         let mut connection = self.link.check_out().await?;
-        let result = match connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await {
+        let begin = async { Ok(connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?) };
+        let result = match self.link.bounded(begin).await {
             Ok(mut transaction) => {
                 let judged = self.judge_locked(&mut transaction, open).await;
                 match judged {
@@ -170,7 +171,7 @@ impl Writer {
                     }
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         self.link.check_in(connection, &result);
         result

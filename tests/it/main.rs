@@ -4,6 +4,9 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 
 mod core;
+mod load;
 mod naive;
+mod process;
+mod program;
 mod smoke;
 mod support;

@@ -64,11 +64,25 @@ fn server() -> &'static Server {
 
 /// A database of its own, with the schema.
 pub async fn database() -> PgConnectOptions {
+    create_database("books").await
+}
+
+/// A database of its own, with nothing in it.
+pub async fn empty_database() -> PgConnectOptions {
+    create_database("template1").await
+}
+
+/// A database of its own that is a copy of another, to which nobody is connected.
+pub async fn copy_of(database: &PgConnectOptions) -> PgConnectOptions {
+    create_database(database.get_database().unwrap()).await
+}
+
+async fn create_database(template: &str) -> PgConnectOptions {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let server = tokio::task::spawn_blocking(server).await.unwrap();
     let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let mut connection = PgConnection::connect_with(&server.options).await.unwrap();
-    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE books"));
+    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
     sqlx::query(statement).execute(&mut connection).await.unwrap();
     server.options.clone().database(&name)
 }
@@ -198,6 +212,6 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !holds().await {
         assert!(std::time::Instant::now() < deadline, "not within 30 s: {what}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
