@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
 use crate::domain::name::Value;
+use crate::store::commit::Batch;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 use crate::store::{StoreError, configuration, ledger, state};
 
-use super::batch::{EventName, Ground, Place, Unit, Verdict, judge, name_of, root};
-use super::books::{Books, Wanted};
+use super::batch::{EventName, Granted, Ground, Place, Unit, Verdict, judge, name_of, root};
+use super::books::{Books, Part, Wanted};
 use super::link::Link;
 use super::{Failure, Limits, Receipt, Rejection, Submission};
 
@@ -31,6 +32,21 @@ pub(super) struct Writer {
     books: Books,
     /// The latest events, so that a repeat is answered without asking the database.
     recent: LruCache<EventName, Arc<Event>>,
+}
+
+/// A batch that was decided and is not committed.
+struct Decided<'a> {
+    verdicts: Vec<Verdict>,
+    granted: Granted<'a>,
+    /// What is to be written, if anything is.
+    batch: Option<Batch>,
+    received_at: Timestamp,
+}
+
+impl Decided<'_> {
+    fn committed(self, event_ids: &[i64]) -> Judged {
+        Judged { verdicts: self.verdicts, events: self.granted.into_events(event_ids, self.received_at) }
+    }
 }
 
 /// A batch that was decided and, as far as it was granted, committed.
@@ -139,16 +155,12 @@ impl Writer {
             self.link.check_in(connection, &loaded);
             loaded?.into_iter().for_each(|part| self.books.hold(part));
         }
-        let received_at = now();
-        let known = self.remembered(open);
-        let (verdicts, granted) = judge(&mut self.books, &known, units(open), received_at);
-        let Some(batch) = granted.write_down(&mut self.books, received_at) else {
-            return Ok(Judged { verdicts, events: Vec::new() });
-        };
+        let decided = self.decide(open);
+        let Some(batch) = &decided.batch else { return Ok(decided.committed(&[])) };
         let mut connection = self.link.check_out().await?;
         let written = self.link.bounded(batch.write(&mut connection)).await;
         self.link.check_in(connection, &written);
-        Ok(Judged { verdicts, events: granted.into_events(&written?, received_at) })
+        Ok(decided.committed(&written?))
     }
 
     /// The tries after a conflict: the roots are locked before anything is read, so that no
@@ -189,14 +201,20 @@ impl Writer {
         let wanted = self.wanted(open);
         let loaded = self.link.bounded(load(connection, open, wanted)).await?;
         loaded.into_iter().for_each(|part| self.books.hold(part));
+        let decided = self.decide(open);
+        let event_ids = match &decided.batch {
+            Some(batch) => self.link.bounded(batch.write(connection)).await?,
+            None => Vec::new(),
+        };
+        Ok(decided.committed(&event_ids))
+    }
+
+    fn decide<'a>(&mut self, open: &'a [Submission]) -> Decided<'a> {
         let received_at = now();
         let known = self.remembered(open);
         let (verdicts, granted) = judge(&mut self.books, &known, units(open), received_at);
-        let Some(batch) = granted.write_down(&mut self.books, received_at) else {
-            return Ok(Judged { verdicts, events: Vec::new() });
-        };
-        let event_ids = self.link.bounded(batch.write(connection)).await?;
-        Ok(Judged { verdicts, events: granted.into_events(&event_ids, received_at) })
+        let batch = granted.write_down(&mut self.books, received_at);
+        Decided { verdicts, granted, batch, received_at }
     }
 
     fn wanted(&mut self, open: &[Submission]) -> Wanted {
@@ -340,8 +358,7 @@ async fn load(
     connection: &mut PgConnection,
     open: &[Submission],
     wanted: Wanted,
-) -> Result<Vec<super::books::Part>, StoreError> {
-    use super::books::Part;
+) -> Result<Vec<Part>, StoreError> {
     let mut parts = Vec::new();
     let nodes: Vec<_> = wanted.nodes.into_iter().collect();
     if !nodes.is_empty() {

@@ -79,7 +79,8 @@ pub enum Isolation {
 ///
 /// Plans: a statement is planned when its tables may still be empty, and the plan is kept.
 /// Every statement of the command path looks rows up by their keys, so nothing else is
-/// allowed; otherwise a plan made for an empty table would scan a full one.
+/// allowed; otherwise a plan made for an empty table would scan a full one. And a plan by
+/// keys is as good for any parameters, so none is made anew for each.
 pub fn connection_options(
     options: PgConnectOptions,
     isolation: Isolation,
@@ -97,6 +98,7 @@ pub fn connection_options(
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
             ("statement_timeout", timeout.as_str()),
             ("idle_in_transaction_session_timeout", "5s"),
