@@ -123,6 +123,7 @@ fn remove_unfinished(dir: &Path) {
 }
 
 /// Makes the cluster beside its place, and moves it there when it is whole and on disk.
+#[allow(clippy::disallowed_methods, reason = "the time only makes a name that is new")]
 async fn initialise(tools: &Tools, dir: &Path, cluster: &Path) -> Result<(), EmbeddedError> {
     let failed = EmbeddedError::file;
     let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();

@@ -178,6 +178,7 @@ pub fn router(shared: Shared) -> Router {
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Echoes the request's id, or makes one, and puts it into every log line of the request.
+#[allow(clippy::disallowed_methods, reason = "the id of a request is only for logs")]
 async fn identify(request: Request, next: Next) -> Response<Body> {
     let given = request.headers().get(&REQUEST_ID).filter(|id| id.len() <= 128).cloned();
     let id = given.or_else(|| uuid::Uuid::new_v4().to_string().parse().ok());

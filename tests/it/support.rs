@@ -25,6 +25,7 @@ struct Server {
 
 /// Starts the server once. It is stopped, and its directory removed, by a shell that waits
 /// for this process to end: a test binary has no other last moment.
+#[allow(clippy::zombie_processes, reason = "the shell outlives this process")]
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
