@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![allow(unreachable_pub, reason = "the modules of one binary")]
+#![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
 mod core;
 mod load;
 mod naive;
+mod openapi;
 mod process;
 mod program;
 mod smoke;
