@@ -1,4 +1,121 @@
-//! Ringfence.
+//! Ringfence: an inventory allocation service. Stock is set aside for groups of customers;
+//! nobody gets what is set aside for another, and no group takes more than its share.
+//!
+//! # Where to start
+//!
+//! `domain/decide.rs` has the rules, on one page. Then follow a command on its way:
+//! `http/form.rs` reads the body, `domain/command.rs` makes it a [`domain::command::Command`]
+//! (one that exists is well formed), `http/commands.rs` submits it, `engine/writer.rs` collects
+//! what queued, `engine/batch.rs` decides it in order, `store/commit.rs` writes all of it in one
+//! statement, and only then is it answered.
+//!
+//! # The code map
+//!
+//! - `main.rs`: the command line, the signals and the exit codes; nothing else
+//! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
+//! - `settings.rs`: the flags, and every limit with its unit
+//! - `telemetry.rs`: the logs
+//! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
+//! - `verify.rs`: replays the ledger through the core and compares
+//! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
+//! - `http/`: translates; decides nothing
+//!     - `mod.rs` routes and layers, `server.rs` connections, `path.rs` letter case in paths
+//!     - `form.rs` reads bodies, every fault with its place; `schema.rs` the same for the document
+//!     - `commands.rs` from a request to an answered command, one or many
+//!     - `allocation.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
+//! - `engine/`: one queue and one writer per shard of products
+//!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
+//!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
+//!     - `link.rs` its connection, every exchange bounded
+//! - `store/`: the only SQL, checked when it is built
+//!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read
+//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
+//! - `domain/`: the pure core; cannot fail, only refuse
+//!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
+//!     - `configuration.rs` what an environment's document means, and what may follow it
+//!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
+//!     - `decide.rs` what a command does
+//!
+//! # The dependency rule
+//!
+//! Arrows point one way only, and may skip a step:
+//!
+//! ```text
+//! main → app → http → engine → store → domain → nothing of ours
+//! ```
+//!
+//! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
+//! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
+//! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
+//! of `http` and `engine`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
+//! when an arrow turns.
+//!
+//! # The invariants, and who guards them
+//!
+//! Each has the code that keeps it; the database, where it can express it, does not trust that
+//! code; and `verify` replays the whole ledger and compares everything.
+//!
+//! 1. *A balance adds up: allocated = cumulative allocated − cumulative consumed ≥ 0, and
+//!    0 ≤ consumed ≤ cumulative consumed.* `decide` refuses before; CHECKs on `balance`.
+//! 2. *A node's `@allocated` and its like are the sums of the balances at and below it.* A command's
+//!    movements and its balances are made in one place, `domain/decide.rs`.
+//! 3. *A node's total is its own quantity and the totals of its children.* Only
+//!    `Stock::apply_movements` moves quantities, and it walks the chain.
+//! 4. *A reservation keeps 0 ≤ remaining ≤ quantity.* `decide` frees at most what remains; a CHECK.
+//! 5. *No grant takes what is available on its chain below zero.* `decide` takes the least over the
+//!    chain; every node of the chain is written, guarded by the version that was decided on.
+//! 6. *The ledger replayed gives the stored state.* Ledger and state are written by one statement,
+//!    and a replay runs the same `decide` and `apply`.
+//! 7. *An acknowledged event is in the ledger once, a refused one never.* The unique index
+//!    `ledger_id`; a reply is sent after the commit.
+//!
+//! `Stock::check_invariants` checks 1 to 4 over a product that is held whole, after every command
+//! of the property tests. And beyond these:
+//!
+//! - *Commands that could affect one another are decided in the order of their versions.* They
+//!   share the shallowest node of the chain, and every event at or below a node raises its version.
+//! - *A command is decided under the current configuration.* A batch locks its environment's row in
+//!   the version it was decided under; a change of the configuration locks the same row first.
+//! - *Everything is bounded*: queues, batches, memory, bodies, connections, every wait. `settings`.
+//!
+//! # What was decided, and why
+//!
+//! **One writer per shard, and no lease.** A hot product is thousands of commands a second on one
+//! row; a transaction each would spend its time on conflicts. A writer commits whatever queued during
+//! its last commit. Several instances over one database need no agreement: the guards find out.
+//!
+//! **A batch is one statement, and aborts itself.** Nodes are updated `WHERE version = expected`. A
+//! guard that fails changes fewer rows, which by itself is no error. So the statement counts them, and
+//! where the count is wrong gives its ledger rows the version NULL, which the column refuses: all is
+//! undone with no second round trip. Balances and reservations need no guard of their own, because
+//! whoever writes one writes the nodes of its chain too. See `store/commit.rs`.
+//!
+//! **First without a lock, then with.** The first try decides on the copy in memory, in one
+//! SERIALIZABLE statement. After a conflict the writer locks the chains' shallowest nodes, reads, decides
+//! and writes in one READ COMMITTED transaction, so that it cannot lose again and again: a
+//! SERIALIZABLE one would be aborted by the very wait for the lock. The guards are the same in both,
+//! and it is they that make it correct; the isolation level is the second line. See `engine/writer.rs`.
+//!
+//! **A refusal is confirmed before it is answered.** The copy in memory may be out of date. A grant
+//! that rests on it fails at its guard; a refusal writes nothing that could fail. So before it is
+//! answered, the ledger is asked for its id, and the versions it rests on are read again.
+//!
+//! **Nobody asks first whether an event is a repeat.** A writer remembers the latest events. An older
+//! repeat runs into `ledger_id` or into a refusal, and only then is looked up: new events, nearly all,
+//! pay nothing.
+//!
+//! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
+//! and the core needs no randomness.
+//!
+//! **Measures are kept in slots.** A node has two arrays of quantities, its own and the totals. A measure
+//! gets a place in them once per environment, for ever: a new measure rewrites nothing, and a node is
+//! one row however many measures there are. The ledger names measures in full.
+//!
+//! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
+//! left to their users' care elsewhere, and both sell the same thing twice when care fails.
+
 pub mod app;
 pub mod demo;
 pub mod domain;

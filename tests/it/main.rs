@@ -12,3 +12,4 @@ mod process;
 mod program;
 mod smoke;
 mod support;
+mod tidy;

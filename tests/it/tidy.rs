@@ -1,0 +1,128 @@
+//! What holds for the tree as a whole.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use ringfence::settings::Cli;
+
+/// What each part may use of the others; `src/lib.rs` says why. All but the core may log.
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("domain", &[]),
+    ("store", &["domain"]),
+    ("engine", &["store", "domain"]),
+    ("http", &["engine", "store", "domain"]),
+    ("verify", &["store", "domain"]),
+    ("embedded", &[]),
+    ("telemetry", &[]),
+    ("settings", &["http", "engine"]),
+    ("demo", &["app", "engine", "store", "domain"]),
+    ("app", &["settings", "demo", "embedded", "http", "engine", "store", "domain"]),
+    ("main", &["app", "settings", "verify", "http", "store", "engine", "domain"]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below a path, with its text.
+fn sources(path: &Path) -> Vec<(PathBuf, String)> {
+    if path.is_file() {
+        return vec![(path.to_owned(), fs::read_to_string(path).unwrap())];
+    }
+    let mut files: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.is_dir() || file.extension().is_some_and(|extension| extension == "rs"));
+    files.sort();
+    files.iter().flat_map(|file| sources(file)).collect()
+}
+
+fn part(name: &str) -> Vec<(PathBuf, String)> {
+    let file = root().join(format!("src/{name}.rs"));
+    sources(&if file.exists() { file } else { root().join("src").join(name) })
+}
+
+/// The parts that a file uses: `crate::store`, `crate::{engine, http}`.
+fn used(text: &str) -> BTreeSet<&str> {
+    let mut used = BTreeSet::new();
+    for prefix in ["crate::", "ringfence::"] {
+        for (at, _) in text.match_indices(prefix) {
+            let rest = &text[at + prefix.len()..];
+            let list = rest.strip_prefix('{').and_then(|rest| rest.split('}').next()).unwrap_or(rest);
+            let first = if rest.starts_with('{') { list.split(',').collect() } else { vec![list] };
+            used.extend(first.into_iter().map(|item| {
+                let item = item.trim();
+                &item[..item.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(item.len())]
+            }));
+        }
+    }
+    used.retain(|name| MAY_USE.iter().any(|(part, _)| part == name));
+    used
+}
+
+#[test]
+fn arrows_point_one_way() {
+    for (name, may_use) in MAY_USE {
+        for (file, text) in part(name) {
+            let foreign: Vec<_> = used(&text)
+                .into_iter()
+                .filter(|other| *other != name && !may_use.contains(other))
+                .filter(|other| *other != "telemetry" || name == "domain")
+                .collect();
+            assert!(foreign.is_empty(), "{} uses {foreign:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_part_has_its_arrows() {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let parts: BTreeSet<_> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
+    for name in parts {
+        let name = name.trim_end_matches(';');
+        assert!(MAY_USE.iter().any(|(part, _)| *part == name), "{name} is not in MAY_USE");
+        assert!(lib.contains(&format!("`{name}")), "{name} is not in the code map of src/lib.rs");
+    }
+}
+
+#[test]
+fn the_core_does_nothing_but_decide() {
+    let forbidden =
+        ["std::io", "std::fs", "std::net", "std::env", "std::time", "std::thread", "std::process"];
+    let forbidden = forbidden.iter().chain(&["tokio", "sqlx", "axum", "tracing", "async fn", "new_v4"]);
+    for (file, text) in part("domain") {
+        for word in forbidden.clone() {
+            assert!(!text.contains(word), "{} has {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn sql_is_in_the_store_only() {
+    for (name, _) in MAY_USE {
+        // The private server makes its own database before there is a store.
+        if ["store", "embedded"].contains(&name) {
+            continue;
+        }
+        for (file, text) in part(name) {
+            assert!(!text.contains("sqlx::query"), "{} has a query", file.display());
+        }
+    }
+}
+
+/// A variable that no setting reads would be a wish.
+#[test]
+fn every_variable_that_is_written_about_exists() {
+    let serve = Cli::command();
+    let serve = serve.find_subcommand("serve").unwrap();
+    let mut known: BTreeSet<_> =
+        serve.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+    known.insert("RINGFENCE_LOG");
+    for file in ["README.md", "Dockerfile", "docker-compose.yml"] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let is_part = |c: char| c.is_ascii_uppercase() || c == '_';
+        for word in text.split(|c| !is_part(c)).filter(|word| word.starts_with("RINGFENCE_")) {
+            assert!(known.contains(word) || word == "RINGFENCE_", "{file} has {word}, which nothing reads");
+        }
+    }
+}
