@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod container;
 mod core;
 mod load;
 mod naive;

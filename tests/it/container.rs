@@ -1,0 +1,58 @@
+//! The image and its composition, as far as they can be checked without running them.
+
+use std::process::Stdio;
+
+use super::support::{Service, eventually};
+
+const DOCKERFILE: &str = include_str!("../../Dockerfile");
+const COMPOSITION: &str = include_str!("../../docker-compose.yml");
+
+/// The image's own health check, put to a service.
+async fn is_healthy(base: &str) -> bool {
+    let json = DOCKERFILE.split("CMD ").find(|rest| rest.starts_with("[\"bash\"")).unwrap();
+    let command: Vec<String> = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let script = command[2].replace("127.0.0.1/8080", &base["http://".len()..].replace(':', "/"));
+    assert_ne!(script, command[2]);
+    let mut bash = tokio::process::Command::new(&command[0]);
+    bash.arg(&command[1]).arg(script).stderr(Stdio::null());
+    bash.status().await.unwrap().success()
+}
+
+#[tokio::test]
+async fn the_health_check_tells() {
+    let service = Service::start().await;
+    let base = service.base.clone();
+    eventually("healthy", || is_healthy(&base)).await;
+    service.stop().await;
+    assert!(!is_healthy(&base).await);
+}
+
+#[test]
+fn what_is_copied_exists_and_is_not_ignored() {
+    let ignore = include_str!("../../.dockerignore");
+    let copies = DOCKERFILE.lines().filter_map(|line| line.strip_prefix("COPY "));
+    for line in copies.filter(|line| !line.starts_with("--from=")) {
+        let (sources, _) = line.rsplit_once(' ').unwrap();
+        for source in sources.split(' ') {
+            assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(source).exists(), "{source}");
+            assert!(ignore.lines().any(|line| line == format!("!{source}")), "{source} is ignored");
+        }
+    }
+}
+
+/// The same text builds the same image next year.
+#[test]
+fn versions_are_pinned() {
+    let bases = DOCKERFILE.lines().filter_map(|line| line.strip_prefix("FROM "));
+    let images = COMPOSITION.lines().filter_map(|line| line.trim().strip_prefix("image: "));
+    for image in bases.chain(images) {
+        let tag = image.split(' ').next().unwrap().split_once(':').unwrap_or_default().1;
+        assert!(tag.starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.'), "{image}");
+    }
+}
+
+#[test]
+fn only_this_machine_reaches_it() {
+    let ports = COMPOSITION.lines().filter_map(|line| line.trim().strip_prefix("ports: "));
+    assert_eq!(ports.collect::<Vec<_>>(), [r#"["127.0.0.1:8080:8080"]"#]);
+}
