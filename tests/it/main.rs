@@ -11,6 +11,7 @@ mod naive;
 mod openapi;
 mod process;
 mod program;
+mod readme;
 mod smoke;
 mod support;
 mod tidy;
