@@ -37,6 +37,10 @@
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
 //!     - `decide.rs` what a command does
 //!
+//! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
+//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL;
+//! `benches/flash_sale/` one hot product.
+//!
 //! # The dependency rule
 //!
 //! Arrows point one way only, and may skip a step:

@@ -3,6 +3,7 @@
 //! same run, alternating. Prints medians and ratios.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::float_arithmetic,
     reason = "a benchmark measures, and ends when it cannot go on"
