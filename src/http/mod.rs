@@ -153,7 +153,7 @@ pub fn openapi_yaml() -> Result<String, String> {
 }
 
 /// All routes with their layers. What does not fit its path exactly is mended before; see
-/// [`path`].
+/// `path.rs`.
 pub fn router(shared: Shared) -> Router {
     let app = Arc::new(shared);
     let (routes, document) = api().split_for_parts();
