@@ -11,3 +11,5 @@ pub mod name;
 pub mod quantity;
 pub mod refusal;
 pub mod state;
+#[cfg(test)]
+mod stories;
