@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 
+mod contract;
 mod core;
 mod naive;
-mod smoke;
+mod problem_order;
+mod problems;
+mod requests;
 mod support;
