@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 
+mod bad_input;
 mod contract;
 mod core;
 mod naive;
 mod problem_order;
 mod problems;
+mod quantities;
 mod requests;
+mod service;
 mod support;
