@@ -198,6 +198,12 @@ impl Configuration {
         self.reservations.iter().find(|&&(slot, _)| slot == measure).map(|(_, formula)| formula)
     }
 
+    /// Whether what is added to a measure is a reservation: so for those that the document
+    /// lists, and for the predefined one, which nothing but a reservation could undo.
+    pub fn is_for_reservation(&self, measure: Slot) -> bool {
+        measure == SOFT_RESERVED || self.available_for_reservation(measure).is_some()
+    }
+
     /// The further calculated measures.
     pub fn calculated(&self) -> &[(MeasureName, Formula)] {
         &self.calculated

@@ -38,6 +38,13 @@ pub struct Config {
     pub allow_pool_changing_consumption: bool,
 }
 
+impl Config {
+    /// The predefined measure is for reservations by itself: only one can undo an addition.
+    pub fn is_for_reservation(&self, measure: &str) -> bool {
+        measure == "@iv.@softreserved" || self.reservations.iter().any(|(own, _)| own == measure)
+    }
+}
+
 /// What can be asked. Every quantity is above zero, except deltas and values on hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[rustfmt::skip] // one line each
@@ -182,7 +189,7 @@ impl World {
                 }
                 let mut fact = moved(path, vec![(groups.clone(), [-q, q, 0, q])]);
                 for (measure, addition) in modifiers {
-                    if addition && self.config.reservations.iter().any(|(m, _)| *m == measure) {
+                    if addition && self.config.is_for_reservation(&measure) {
                         // The model gives an event one reservation and is silent on two.
                         assert!(fact.reserved.is_none(), "a consume that would make two reservations");
                         fact.reserved = Some((measure.clone(), q));

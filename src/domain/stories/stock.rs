@@ -56,14 +56,16 @@ fn a_consume_can_be_a_soft_reservation() {
          consume 1 at 1/11 by Web with iv.softreserved-,iv.onhand-,pos.inbound+ => refused would release 1
          then sold 1",
     );
-    // Taking from a reservation measure makes no reservation, nor does adding to another one.
+    // Taking from a reservation measure makes no reservation. Adding to the predefined one
+    // does, listed or not: nothing else could take it back.
     check(
         "pool = iv.onhand + pos.inbound - @iv.@softreserved - @iv.@allocated
          iv.softreserved = iv.onhand - iv.softreserved - @iv.@allocated
          post iv.onhand+9 at 1/11
          allocate 5 at 1/11 to Web
          consume 1 at 1/11 by Web with iv.onhand-,iv.softreserved-
-         consume 1 at 1/11 by Web with @iv.@softreserved+
+         consume 1 at 1/11 by Web with @iv.@softreserved+ as held
+         then held 1
          then iv.softreserved   -1 at 1/11
          then @iv.@softreserved  1 at 1/11",
     );

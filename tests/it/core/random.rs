@@ -190,9 +190,8 @@ impl Step {
             }
             Verb::Consume => {
                 let mut modifiers = if flag { neutral(&world.config.ata, self.pick) } else { modifiers };
-                let reserving = |modifier: &(String, bool)| {
-                    modifier.1 && world.config.reservations.iter().any(|(own, _)| *own == modifier.0)
-                };
+                let reserving =
+                    |modifier: &(String, bool)| modifier.1 && world.config.is_for_reservation(&modifier.0);
                 if modifiers.iter().filter(|modifier| reserving(modifier)).count() > 1 {
                     modifiers.pop();
                 }
