@@ -141,10 +141,10 @@ impl<'a> Form<'a> {
             return Err(Refusal::UnknownProperty { pointer: pointer(&place, name), known }.into());
         }
         let mut form = Form { place, members, known, faults: Vec::new() };
-        for index in 1..form.members.len() {
-            let (earlier, name) = (&form.members[..index], form.members[index].0.clone());
-            if earlier.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
-                form.fault(&name, "is given twice");
+        // By the known names, which are few: the members may be very many.
+        for &name in known {
+            if form.members.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name)).nth(1).is_some() {
+                form.fault(name, "is given twice");
             }
         }
         Ok(form)
