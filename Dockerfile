@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The service alone, for a PostgreSQL of your own: docker-compose.yml shows how they go together.
 
 FROM rust:1.95.0-slim-bookworm AS build
