@@ -35,7 +35,7 @@
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `configuration.rs` what an environment's document means, and what may follow it
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
-//!     - `decide.rs` what a command does
+//!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
 //! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL;
@@ -76,7 +76,7 @@
 //!    `ledger_id`; a reply is sent after the commit.
 //!
 //! `Stock::check_invariants` checks 1 to 4 over a product that is held whole, after every command
-//! of the property tests. And beyond these:
+//! of the stories and of the property tests in `tests/it/core.rs`. And beyond these:
 //!
 //! - *Commands that could affect one another are decided in the order of their versions.* They
 //!   share the shallowest node of the chain, and every event at or below a node raises its version.

@@ -83,6 +83,16 @@ fn every_part_has_its_arrows() {
         assert!(MAY_USE.iter().any(|(part, _)| *part == name), "{name} is not in MAY_USE");
         assert!(lib.contains(&format!("`{name}")), "{name} is not in the code map of src/lib.rs");
     }
+    for layer in ["domain", "store", "engine", "http"] {
+        for entry in fs::read_dir(root().join("src").join(layer)).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            let is_there = file == "mod.rs" || lib.contains(&format!("`{file}`"));
+            assert!(
+                is_there || !file.ends_with(".rs"),
+                "{layer}/{file} is not in the code map of src/lib.rs"
+            );
+        }
+    }
 }
 
 #[test]
