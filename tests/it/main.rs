@@ -9,6 +9,7 @@ mod bad_input;
 mod container;
 mod contract;
 mod core;
+mod crash;
 mod load;
 mod naive;
 mod openapi;
