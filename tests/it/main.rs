@@ -10,6 +10,7 @@ mod container;
 mod contract;
 mod core;
 mod crash;
+mod instances;
 mod load;
 mod naive;
 mod openapi;
