@@ -74,11 +74,6 @@ pub async fn empty_database() -> PgConnectOptions {
     create_database("template1").await
 }
 
-/// A database of its own that is a copy of another, to which nobody is connected.
-pub async fn copy_of(database: &PgConnectOptions) -> PgConnectOptions {
-    create_database(database.get_database().unwrap()).await
-}
-
 async fn create_database(template: &str) -> PgConnectOptions {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let server = tokio::task::spawn_blocking(server).await.unwrap();
