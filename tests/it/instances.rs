@@ -1,16 +1,18 @@
 //! Two instances over one database: processes that know nothing of each other.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::task::JoinSet;
 
-use super::load::{Client, consume, place};
+use super::load::{Client, allocation, consume, on_hand, place};
 use super::process::{Program, run_ringfence};
-use super::support::{database, url};
+use super::support::{bicycles, database, url};
 
 const CLIENTS: usize = 64;
 
@@ -209,4 +211,57 @@ async fn the_same_id_with_another_meaning_is_refused_by_whichever_instance_is_la
     }
     join(tasks).await;
     stop_and_verify(programs, &url(&database), IDS + 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_holds_for_the_other_instance_from_its_answer_on() {
+    const CHANGES: usize = 20;
+    let database = database().await;
+    let (programs, clients) = pair(&database).await;
+    clients[0].allocate_all("Bike", 100_000).await;
+    // With this much gone, the one formula gives nothing; the other does not look at it.
+    let mut gone = on_hand("gone", "Bike", 0);
+    gone["quantities"] = json!({"pos": {"inbound": 1000, "outbound": 1000}});
+    clients[0].done("onhand", gone).await;
+    let formulas = ["pos.inbound - @iv.@allocated", "pos.inbound - pos.outbound - @iv.@allocated"];
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let consumed = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for number in 0..8 {
+        let (client, stop, consumed) =
+            (clients[number % 2].clone(), Arc::clone(&stop), Arc::clone(&consumed));
+        tasks.spawn(async move {
+            for count in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let body = consume(&format!("{number}-{count}"), "Bike", 1);
+                let answer = client.settle("allocation/consume", &body).await;
+                assert_eq!(answer.status, 200, "neutral under either: {}", answer.text);
+                consumed.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for change in 0..CHANGES {
+        let (here, there) = (&clients[change % 2], &clients[(change + 1) % 2]);
+        let mut document = bicycles();
+        let formula = formulas[change % 2];
+        document["allocation"]["availableToAllocate"] = json!(formula);
+        let changed = here.send(Method::PUT, "configuration", &document).await.unwrap();
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        let one = there.settle("allocation/allocate", &allocation(&format!("one-{change}"), "Bike", 1)).await;
+        assert_eq!(one.status, [200, 409][change % 2], "{formula}: {}", one.text);
+    }
+    stop.store(true, Ordering::Relaxed);
+    join(tasks).await;
+
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let order = "SELECT configuration_version FROM ledger WHERE product_id = 'Bike' ORDER BY version";
+    let versions: Vec<i64> = sqlx::query_scalar(order).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert!(versions.is_sorted(), "decided under one that was no longer: {versions:?}");
+    let events = 3 + CHANGES / 2 + consumed.load(Ordering::Relaxed);
+    assert_eq!(versions.len(), events);
+    stop_and_verify(programs, &url(&database), events).await;
 }
