@@ -99,8 +99,8 @@ impl Alone {
             let done = self.one(command);
             done.map_err(|refusal| (index, refusal))
         });
-        let done = done.collect();
-        if matches!(done, Err(_)) {
+        let done: Result<_, _> = done.collect();
+        if done.is_err() {
             *self = before;
         }
         done
