@@ -12,7 +12,7 @@ use crate::domain::decide::{apply, decide};
 use crate::domain::formula::Slot;
 use crate::domain::state::{Balance, Node, Stock};
 use crate::store::configuration::{self, Versioned};
-use crate::store::ledger::{self, Event};
+use crate::store::ledger::{self, Event, Recorded};
 use crate::store::{self, StoreError, whole};
 
 /// Events that are read at once.
@@ -60,24 +60,41 @@ async fn verify_environment(
     let mut after = 0;
     loop {
         let page = ledger::page(connection, environment, after, PAGE_EVENTS, &current.configuration).await?;
-        let Some((last, _)) = page.last() else { break };
+        let Some(last) = page.last() else { break };
         after = last.event_id;
         report.events += page.len();
-        for (event, version) in &page {
-            if decided_under.as_ref().is_none_or(|versioned| versioned.version != *version) {
-                decided_under = configuration::read(connection, environment, Some(*version)).await?;
+        for Recorded { event_id, event, version, configuration_version } in page {
+            let event = match event {
+                Ok(event) => event,
+                Err(why) => {
+                    replay.differ(event_id, format!("cannot be replayed: {why}"));
+                    continue;
+                }
+            };
+            if u64::try_from(version) != Ok(event.outcome.version) {
+                let answered = event.outcome.version;
+                replay.differ(
+                    event_id,
+                    format!("is stored with version {version}, but was answered {answered}"),
+                );
+            }
+            if decided_under.as_ref().is_none_or(|versioned| versioned.version != configuration_version) {
+                decided_under =
+                    configuration::read(connection, environment, Some(configuration_version)).await?;
             }
             match &decided_under {
-                Some(versioned) => replay.event(event, &versioned.configuration),
+                Some(versioned) => replay.event(&event, &versioned.configuration),
                 None => replay.differ(
-                    event,
-                    format!("was decided under version {version} of the configuration, which is missing"),
+                    event_id,
+                    format!("was decided under version {configuration_version} of the configuration, which is missing"),
                 ),
             }
         }
     }
     let stored = whole::read(connection, environment, &current.configuration).await?;
-    replay.compare(&stored, &current.configuration);
+    replay.compare(&stored.products, &current.configuration);
+    let unreadable = stored.unreadable.into_iter().map(|row| format!("environment {environment}: {row}"));
+    report.differences.extend(unreadable);
     Ok(())
 }
 
@@ -88,22 +105,27 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn differ(&mut self, event: &Event, what: String) {
-        self.differences.push(format!("environment {}: event {} {what}", self.environment, event.event_id));
+    fn differ(&mut self, event_id: i64, what: String) {
+        self.differences.push(format!("environment {}: event {event_id} {what}", self.environment));
     }
 
     fn event(&mut self, event: &Event, configuration: &Configuration) {
         let stock = self.products.entry(event.command.product.clone()).or_default();
         let effects = match decide(stock, configuration, &event.command, event.received_at) {
             Ok(effects) => effects,
-            Err(refusal) => return self.differ(event, format!("is refused when it is replayed: {refusal}")),
+            Err(refusal) => {
+                return self.differ(event.event_id, format!("is refused when it is replayed: {refusal}"));
+            }
         };
         let outcome = apply(stock, configuration, &event.command, effects);
         if outcome.version != event.outcome.version {
             let (answered, replayed) = (event.outcome.version, outcome.version);
-            self.differ(event, format!("has version {answered}, but it is number {replayed} in the ledger: events before it are missing or too many"));
+            self.differ(event.event_id, format!("has version {answered}, but it is number {replayed} in the ledger: events before it are missing or too many"));
         } else if outcome != event.outcome {
-            self.differ(event, format!("was answered {:?}, but its replay gives {outcome:?}", event.outcome));
+            self.differ(
+                event.event_id,
+                format!("was answered {:?}, but its replay gives {outcome:?}", event.outcome),
+            );
         }
     }
 

@@ -17,6 +17,9 @@ use crate::store::ledger::Event;
 
 use super::books::Books;
 
+#[cfg(test)]
+mod tests;
+
 /// The environment and id of an event.
 pub(super) type EventName = (Value, Value);
 

@@ -10,6 +10,9 @@ use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
 use crate::domain::state::{Balance, Node, Reservation, ReservationId, Stock};
 
+#[cfg(test)]
+mod tests;
+
 /// Parts of products, each as it was at some time. A part that a command needs is loaded
 /// before; what the copy does not hold is unknown, not absent.
 ///

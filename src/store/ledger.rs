@@ -137,6 +137,7 @@ struct Row {
     quantity: Option<String>,
     detail: Option<String>,
     configuration_version: i64,
+    version: i64,
     received_at: OffsetDateTime,
     outcome: String,
 }
@@ -145,7 +146,7 @@ impl Row {
     fn event(self, configuration: &Configuration) -> Result<Event, StoreError> {
         let operation = self.operation(configuration)?;
         let outcome = serde_json::from_str(&self.outcome).map_err(|error| {
-            StoreError::Rejected(format!("event {} has an unreadable outcome: {error}", self.event_id))
+            StoreError::Rejected(format!("the outcome of event {} is not readable: {error}", self.event_id))
         })?;
         let product = ProductKey {
             environment: Value::stored(&self.environment_id),
@@ -228,7 +229,7 @@ pub async fn find(
     let rows = sqlx::query!(
         r#"SELECT k.place AS "place!", l.event_id, l.environment_id, l.organization_id, l.product_id, l.id, l.operation,
                   l.dimensions, l.groups, l.source_groups, l.quantity::text AS quantity, l.detail::text AS detail,
-                  l.configuration_version, l.received_at, l.outcome::text AS "outcome!"
+                  l.configuration_version, l.version, l.received_at, l.outcome::text AS "outcome!"
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (environment_id, id, place)
            JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id"#,
         &environments,
@@ -252,6 +253,7 @@ pub async fn find(
             quantity: row.quantity,
             detail: row.detail,
             configuration_version: row.configuration_version,
+            version: row.version,
             received_at: row.received_at,
             outcome: row.outcome,
         };
@@ -260,22 +262,33 @@ pub async fn find(
     Ok(found)
 }
 
-/// Reads an environment's events in the order of the ledger, `most` at a time, each with the
-/// version of the configuration that it was decided under.
+/// An event as verification reads it.
+pub struct Recorded {
+    /// Its place in the ledger.
+    pub event_id: i64,
+    /// The event, or why it cannot be read.
+    pub event: Result<Event, String>,
+    /// The version in the ledger's own column, beside the one that was answered.
+    pub version: i64,
+    /// The version of the configuration that it was decided under.
+    pub configuration_version: i64,
+}
+
+/// Reads an environment's events in the order of the ledger, `most` at a time.
 ///
 /// # Errors
-/// When the database does not answer, or an event is not readable.
+/// When the database does not answer.
 pub async fn page(
     connection: &mut PgConnection,
     environment: &str,
     after: i64,
     most: i64,
     configuration: &Configuration,
-) -> Result<Vec<(Event, i64)>, StoreError> {
+) -> Result<Vec<Recorded>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
-                  quantity::text AS quantity, detail::text AS detail, configuration_version, received_at,
+                  quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
                   outcome::text AS "outcome!"
            FROM ledger WHERE environment_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3"#,
         environment,
@@ -284,10 +297,11 @@ pub async fn page(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let version = row.configuration_version;
-            Ok((row.event(configuration)?, version))
-        })
-        .collect()
+    let recorded = rows.into_iter().map(|row| Recorded {
+        event_id: row.event_id,
+        version: row.version,
+        configuration_version: row.configuration_version,
+        event: row.event(configuration).map_err(|error| error.of_stored()),
+    });
+    Ok(recorded.collect())
 }

@@ -34,6 +34,17 @@ pub enum StoreError {
     Rejected(String),
 }
 
+impl StoreError {
+    /// What is wrong with a stored row that cannot be read.
+    fn of_stored(self) -> String {
+        match self {
+            StoreError::Rejected(why) => why,
+            StoreError::Conflict => "it has a measure that the environment never had".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
         let sqlx::Error::Database(database) = &error else {

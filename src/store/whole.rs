@@ -13,6 +13,15 @@ use crate::domain::state::{Reservation, ReservationId, Stock};
 
 use super::{StoreError, state, text};
 
+/// Everything that is kept of an environment's products.
+#[derive(Default)]
+pub struct Whole {
+    /// The products by their keys.
+    pub products: HashMap<ProductKey, Stock>,
+    /// The rows that cannot be read, and why: in words.
+    pub unreadable: Vec<String>,
+}
+
 /// Reads everything that is kept of an environment's products.
 ///
 /// # Errors
@@ -21,8 +30,8 @@ pub async fn read(
     connection: &mut PgConnection,
     environment: &str,
     configuration: &Configuration,
-) -> Result<HashMap<ProductKey, Stock>, StoreError> {
-    let mut products: HashMap<ProductKey, Stock> = HashMap::new();
+) -> Result<Whole, StoreError> {
+    let Whole { mut products, mut unreadable } = Whole::default();
     let key = |organization: &str, product: &str| ProductKey {
         environment: Value::stored(environment),
         organization: Value::stored(organization),
@@ -37,9 +46,19 @@ pub async fn read(
     .fetch_all(&mut *connection)
     .await?;
     for row in nodes {
-        let node = state::node(row.version, &row.own, &row.total, row.set_at)?;
-        let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
-        stock.nodes.insert(DimensionPath::new(text::values(&row.dimensions)), node);
+        match state::node(row.version, &row.own, &row.total, row.set_at) {
+            Ok(node) => {
+                let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
+                stock.nodes.insert(DimensionPath::new(text::values(&row.dimensions)), node);
+            }
+            Err(error) => unreadable.push(format!(
+                "the stock node {}/{} {:?} is not readable: {}",
+                row.organization_id,
+                row.product_id,
+                row.dimensions,
+                error.of_stored()
+            )),
+        }
     }
     let balances = sqlx::query!(
         r#"SELECT organization_id, product_id, dimensions, groups, allocated::text AS "allocated!",
@@ -52,9 +71,21 @@ pub async fn read(
     .await?;
     for row in balances {
         let texts = [&row.allocated, &row.consumed, &row.cumulative_allocated, &row.cumulative_consumed];
-        let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
-        let node = stock.nodes.entry(DimensionPath::new(text::values(&row.dimensions))).or_default();
-        node.balances.insert(GroupPath::stored(text::values(&row.groups)), state::balance(texts)?);
+        match state::balance(texts) {
+            Ok(balance) => {
+                let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
+                let node = stock.nodes.entry(DimensionPath::new(text::values(&row.dimensions))).or_default();
+                node.balances.insert(GroupPath::stored(text::values(&row.groups)), balance);
+            }
+            Err(error) => unreadable.push(format!(
+                "the balance {}/{} {:?} {:?} is not readable: {}",
+                row.organization_id,
+                row.product_id,
+                row.dimensions,
+                row.groups,
+                error.of_stored()
+            )),
+        }
     }
     let reservations = sqlx::query!(
         r#"SELECT organization_id, product_id, reservation_id, dimensions, measure, quantity::text AS "quantity!",
@@ -65,14 +96,25 @@ pub async fn read(
     .fetch_all(connection)
     .await?;
     for row in reservations {
-        let reservation = Reservation {
-            path: DimensionPath::new(text::values(&row.dimensions)),
-            measure: state::slot(configuration, &row.measure)?,
-            quantity: text::quantity(&row.quantity)?,
-            remaining: text::quantity(&row.remaining)?,
+        let reservation = || -> Result<Reservation, StoreError> {
+            Ok(Reservation {
+                path: DimensionPath::new(text::values(&row.dimensions)),
+                measure: state::slot(configuration, &row.measure)?,
+                quantity: text::quantity(&row.quantity)?,
+                remaining: text::quantity(&row.remaining)?,
+            })
         };
-        let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
-        stock.reservations.insert(ReservationId(row.reservation_id), reservation);
+        match reservation() {
+            Ok(reservation) => {
+                let stock = products.entry(key(&row.organization_id, &row.product_id)).or_default();
+                stock.reservations.insert(ReservationId(row.reservation_id), reservation);
+            }
+            Err(error) => unreadable.push(format!(
+                "reservation {} is not readable: {}",
+                row.reservation_id,
+                error.of_stored()
+            )),
+        }
     }
-    Ok(products)
+    Ok(Whole { products, unreadable })
 }

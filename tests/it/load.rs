@@ -68,7 +68,7 @@ impl Client {
     /// What the one balance of a product holds: allocated and consumed.
     pub async fn balance(&self, product: &str) -> (u64, u64) {
         let query = json!({"organizationId": "usmf", "productId": product, "dimensions": place()});
-        let answer = self.done("allocation/query", query).await.json();
+        let answer = self.settle("allocation/query", &query).await.json();
         let quantities = &answer[0]["quantities"]["@iv"];
         (quantities["@allocated"].as_u64().unwrap(), quantities["@consumed"].as_u64().unwrap())
     }

@@ -1,6 +1,5 @@
 //! A service per test, on a database of its own; one private PostgreSQL for all of them.
 
-use std::future::Future;
 use std::io::PipeWriter;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -73,11 +72,6 @@ pub async fn database() -> PgConnectOptions {
 /// A database of its own, with nothing in it.
 pub async fn empty_database() -> PgConnectOptions {
     create_database("template1").await
-}
-
-/// A database of its own that is a copy of another, to which nobody is connected.
-pub async fn copy_of(database: &PgConnectOptions) -> PgConnectOptions {
-    create_database(database.get_database().unwrap()).await
 }
 
 async fn create_database(template: &str) -> PgConnectOptions {
@@ -214,7 +208,7 @@ pub fn bicycles() -> Value {
 }
 
 /// Waits until something is the case.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !holds().await {
         assert!(std::time::Instant::now() < deadline, "not within 30 s: {what}");

@@ -1,0 +1,267 @@
+//! Two instances over one database: processes that know nothing of each other.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::task::JoinSet;
+
+use super::load::{Client, allocation, consume, on_hand, place};
+use super::process::{Program, run_ringfence};
+use super::support::{bicycles, database, url};
+
+const CLIENTS: usize = 64;
+
+/// Two instances, with the environment configured.
+async fn pair(database: &PgConnectOptions) -> ([Program; 2], [Client; 2]) {
+    let url = url(database);
+    // The first one has to migrate nothing: the database has the schema.
+    let programs = [
+        Program::serve(&["--database-url", &url]).await,
+        Program::serve(&["--database-url", &url, "--shards", "3"]).await,
+    ];
+    let clients = [Client::new(&programs[0].base), Client::new(&programs[1].base)];
+    clients[0].configure().await;
+    (programs, clients)
+}
+
+/// Stops both, and verifies that so many events explain all that is stored.
+pub async fn stop_and_verify(programs: impl IntoIterator<Item = Program>, url: &str, events: usize) {
+    for program in programs {
+        program.stop().await;
+    }
+    let verified = run_ringfence(&["verify", "--database-url", url]).await;
+    let expected = format!("{events} events in 1 environments replayed, 0 differences");
+    assert_eq!((verified.code, verified.summary()), (Some(0), &*expected), "{}", verified.stdout);
+}
+
+async fn join(mut tasks: JoinSet<()>) {
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_the_stock_of_a_hot_product_is_sold_and_each_id_once() {
+    const STOCK: usize = 500;
+    const EACH: usize = 10;
+    let database = database().await;
+    let (programs, clients) = pair(&database).await;
+    clients[0].allocate_all("Bike", STOCK as u32).await;
+    // How many of the ids each instance was the one to sell.
+    let sold = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let versions = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = JoinSet::new();
+    for number in 0..CLIENTS {
+        let (clients, sold, versions) = (clients.clone(), Arc::clone(&sold), Arc::clone(&versions));
+        tasks.spawn(async move {
+            for count in 0..EACH {
+                let body = consume(&format!("{number}-{count}"), "Bike", 1);
+                let (one, other) = tokio::join!(
+                    clients[0].settle("allocation/consume", &body),
+                    clients[1].settle("allocation/consume", &body)
+                );
+                if one.status == 409 {
+                    assert_eq!(other.status, 409, "{} but {}", one.text, other.text);
+                    assert_eq!(one.json()["code"], "insufficient-allocation");
+                    assert_eq!(one.json()["available"], 0);
+                    continue;
+                }
+                assert_eq!((one.status, &one.text), (other.status, &other.text));
+                let firsts = [&one, &other].map(|answer| answer.header("idempotent-replayed").is_none());
+                assert!(firsts[0] != firsts[1], "one of them sold it, and only one: {firsts:?}");
+                sold[usize::from(firsts[1])].fetch_add(1, Ordering::Relaxed);
+                versions.lock().unwrap().push(one.json()["version"].as_u64().unwrap());
+            }
+        });
+    }
+    join(tasks).await;
+    let sold = [sold[0].load(Ordering::Relaxed), sold[1].load(Ordering::Relaxed)];
+    assert_eq!(sold[0] + sold[1], STOCK);
+    assert!(sold[0] > 0 && sold[1] > 0, "both get on: {sold:?}");
+    let mut versions = std::mem::take(&mut *versions.lock().unwrap());
+    versions.sort_unstable();
+    assert_eq!(versions, (3..3 + STOCK as u64).collect::<Vec<_>>());
+    assert_eq!(clients[1].balance("Bike").await, (0, STOCK as u64));
+    stop_and_verify(programs, &url(&database), STOCK + 2).await;
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Some operation at some depth of some product: its path and body.
+fn any_command(id: &str, dice: &mut Dice) -> (&'static str, Value) {
+    let mut place = place();
+    place["siteId"] = json!(["1", "2"][dice.roll(2) as usize]);
+    match dice.roll(3) {
+        0 => _ = place.as_object_mut().unwrap().remove("colorId"),
+        1 => place["sizeId"] = json!(["S", "L"][dice.roll(2) as usize]),
+        _ => {}
+    }
+    let groups = [
+        json!({"channel": "Online"}),
+        json!({"channel": "Online", "customerGroup": "VIP"}),
+        json!({"channel": "Store"}),
+    ];
+    let (from, to) = (dice.roll(3) as usize, 1 + dice.roll(2) as usize);
+    let mut body = json!({
+        "id": id, "organizationId": "usmf", "productId": format!("P{}", dice.roll(8)), "dimensions": place,
+        "groups": groups[from], "quantity": 1 + dice.roll(4),
+    });
+    let path = match dice.roll(8) {
+        0..3 => "allocation/allocate",
+        3 => "allocation/unallocate",
+        4 => {
+            body["sourceGroups"] = groups[(from + to) % 3].clone();
+            "allocation/reallocate"
+        }
+        5 | 6 => {
+            body["physicalMeasures"] = json!({"pos": {"inbound": "Subtraction"}});
+            "allocation/consume"
+        }
+        _ => {
+            let stock = body.as_object_mut().unwrap();
+            stock.remove("groups");
+            stock.remove("quantity");
+            stock.insert("quantities".to_owned(), json!({"pos": {"inbound": dice.roll(30)}}));
+            "onhand"
+        }
+    };
+    (path, body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_mix_of_operations_is_decided_in_one_order() {
+    const EACH: usize = 25;
+    let database = database().await;
+    let (programs, clients) = pair(&database).await;
+    // The versions answered, by the shallowest node of the chain.
+    let versions: Arc<Mutex<BTreeMap<String, Vec<u64>>>> = Arc::default();
+    let mut tasks = JoinSet::new();
+    for number in 0..CLIENTS {
+        let (clients, versions) = (clients.clone(), Arc::clone(&versions));
+        tasks.spawn(async move {
+            let mut dice = Dice(number as u64);
+            for count in 0..EACH {
+                let (path, body) = any_command(&format!("{number}-{count}"), &mut dice);
+                let first = clients[(number + count) % 2].settle(path, &body).await;
+                let second = clients[(number + count + 1) % 2].settle(path, &body).await;
+                let granted = match (first.status, second.status) {
+                    (200, 200) => {
+                        assert_eq!(first.text, second.text);
+                        assert_eq!(second.header("idempotent-replayed"), Some("true"));
+                        first
+                    }
+                    // Refused once, it is judged afresh.
+                    (409, 200) => second,
+                    (409, 409) => continue,
+                    statuses => panic!("{path} {body}: {statuses:?} {} {}", first.text, second.text),
+                };
+                let root = format!("{} {}", body["productId"], body["dimensions"]["siteId"]);
+                let version = granted.json()["version"].as_u64().unwrap();
+                versions.lock().unwrap().entry(root).or_default().push(version);
+            }
+        });
+    }
+    join(tasks).await;
+    let mut versions = std::mem::take(&mut *versions.lock().unwrap());
+    assert_eq!(versions.len(), 16);
+    for (root, versions) in &mut versions {
+        versions.sort_unstable();
+        assert_eq!(*versions, (1..=versions.len() as u64).collect::<Vec<_>>(), "{root}");
+    }
+    let events = versions.values().map(Vec::len).sum();
+    assert!(events > CLIENTS * EACH / 4, "most are refused: {events}");
+    stop_and_verify(programs, &url(&database), events).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_id_with_another_meaning_is_refused_by_whichever_instance_is_later() {
+    const IDS: usize = 100;
+    let database = database().await;
+    let (programs, clients) = pair(&database).await;
+    clients[0].allocate_all("Bike", 1000).await;
+    let mut tasks = JoinSet::new();
+    for number in 0..IDS {
+        let clients = clients.clone();
+        tasks.spawn(async move {
+            let id = format!("{number}");
+            let bodies = [consume(&id, "Bike", 1), consume(&id, "Bike", 2)];
+            let (one, other) = tokio::join!(
+                clients[0].settle("allocation/consume", &bodies[0]),
+                clients[1].settle("allocation/consume", &bodies[1])
+            );
+            let mut statuses = [one.status, other.status];
+            statuses.sort_unstable();
+            assert_eq!(statuses, [200, 422], "{} and {}", one.text, other.text);
+            let refused = if one.status == 422 { one } else { other };
+            assert_eq!(refused.json()["code"], "id-reused");
+        });
+    }
+    join(tasks).await;
+    stop_and_verify(programs, &url(&database), IDS + 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_holds_for_the_other_instance_from_its_answer_on() {
+    const CHANGES: usize = 20;
+    let database = database().await;
+    let (programs, clients) = pair(&database).await;
+    clients[0].allocate_all("Bike", 100_000).await;
+    // With this much gone, the one formula gives nothing; the other does not look at it.
+    let mut gone = on_hand("gone", "Bike", 0);
+    gone["quantities"] = json!({"pos": {"inbound": 1000, "outbound": 1000}});
+    clients[0].done("onhand", gone).await;
+    let formulas = ["pos.inbound - @iv.@allocated", "pos.inbound - pos.outbound - @iv.@allocated"];
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let consumed = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for number in 0..8 {
+        let (client, stop, consumed) =
+            (clients[number % 2].clone(), Arc::clone(&stop), Arc::clone(&consumed));
+        tasks.spawn(async move {
+            for count in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let body = consume(&format!("{number}-{count}"), "Bike", 1);
+                let answer = client.settle("allocation/consume", &body).await;
+                assert_eq!(answer.status, 200, "neutral under either: {}", answer.text);
+                consumed.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for change in 0..CHANGES {
+        let (here, there) = (&clients[change % 2], &clients[(change + 1) % 2]);
+        let mut document = bicycles();
+        let formula = formulas[change % 2];
+        document["allocation"]["availableToAllocate"] = json!(formula);
+        let changed = here.send(Method::PUT, "configuration", &document).await.unwrap();
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        let one = there.settle("allocation/allocate", &allocation(&format!("one-{change}"), "Bike", 1)).await;
+        assert_eq!(one.status, [200, 409][change % 2], "{formula}: {}", one.text);
+    }
+    stop.store(true, Ordering::Relaxed);
+    join(tasks).await;
+
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let order = "SELECT configuration_version FROM ledger WHERE product_id = 'Bike' ORDER BY version";
+    let versions: Vec<i64> = sqlx::query_scalar(order).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert!(versions.is_sorted(), "decided under one that was no longer: {versions:?}");
+    let events = 3 + CHANGES / 2 + consumed.load(Ordering::Relaxed);
+    assert_eq!(versions.len(), events);
+    stop_and_verify(programs, &url(&database), events).await;
+}

@@ -1,0 +1,255 @@
+//! `ringfence verify` finds what was changed behind the service's back, and names it.
+
+use serde_json::json;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::load::{Client, allocation, consume, on_hand};
+use super::process::run_ringfence;
+use super::support::{Service, database, url};
+
+/// A database with a handful of events: of a product with a node below another, a balance
+/// and a reservation, and of a second product that nothing is ever found about. The events
+/// have the places 1 to 8 in the ledger; those of the first product, from 3 on, the ids 1 to 6.
+struct Books {
+    database: PgConnectOptions,
+    connection: PgConnection,
+}
+
+/// The first product's nodes, from the root down.
+const ROOT: &str = "product usmf/Bike at siteId=1, locationId=11";
+const RED: &str = "product usmf/Bike at siteId=1, locationId=11, colorId=red";
+const SMALL: &str = "product usmf/Bike at siteId=1, locationId=11, colorId=red, sizeId=S";
+
+impl Books {
+    async fn write() -> Books {
+        let service = Service::start_on(database().await, &[]).await;
+        let client = Client::new(&service.base);
+        client.configure().await;
+        client.allocate_all("Helmet", 5).await;
+        client.done("onhand", on_hand("1", "Bike", 10)).await;
+        let mut small = on_hand("2", "Bike", 1);
+        small["dimensions"]["sizeId"] = json!("S");
+        client.done("onhand", small).await;
+        client.done("allocation/allocate", allocation("3", "Bike", 6)).await;
+        client.done("allocation/consume", consume("4", "Bike", 2)).await;
+        let mut reserving = consume("5", "Bike", 1);
+        reserving["physicalMeasures"] = json!({"@iv": {"@softreserved": "Addition"}});
+        client.done("allocation/consume", reserving).await;
+        client.done("allocation/unallocate", allocation("6", "Bike", 1)).await;
+        let database = service.database.clone();
+        service.stop().await;
+        let mut connection = PgConnection::connect_with(&database).await.unwrap();
+        let save = "CREATE SCHEMA saved; CREATE TABLE saved.ledger AS TABLE ledger;
+                    CREATE TABLE saved.stock_node AS TABLE stock_node;
+                    CREATE TABLE saved.balance AS TABLE balance;
+                    CREATE TABLE saved.reservation AS TABLE reservation";
+        connection.execute(save).await.unwrap();
+        Books { database, connection }
+    }
+
+    async fn restore(&mut self) {
+        let restore = "TRUNCATE ledger, stock_node, balance, reservation; UPDATE environment SET version = 1;
+                       INSERT INTO ledger OVERRIDING SYSTEM VALUE TABLE saved.ledger;
+                       INSERT INTO stock_node TABLE saved.stock_node;
+                       INSERT INTO balance TABLE saved.balance;
+                       INSERT INTO reservation TABLE saved.reservation";
+        self.connection.execute(restore).await.unwrap();
+    }
+
+    /// What verification says of the books as they are: its exit code, its differences, and
+    /// how many events it read.
+    async fn verify(&self) -> (Option<i32>, Vec<String>, String) {
+        let ended = run_ringfence(&["verify", "--database-url", &url(&self.database)]).await;
+        let mut lines: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
+        let summary = lines.pop().unwrap_or(ended.stderr);
+        let (events, rest) = summary.split_once(' ').unwrap();
+        assert_eq!(rest, format!("events in 1 environments replayed, {} differences", lines.len()));
+        (ended.code, lines, events.to_owned())
+    }
+
+    /// Changes one thing, and sees that exactly it is found: each difference begins so.
+    async fn check(&mut self, change: &str, differences: &[String]) {
+        let changed = self.connection.execute(AssertSqlSafe(change)).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{change}");
+        let (code, found, _) = self.verify().await;
+        assert_eq!((code, found.len()), (Some(3), differences.len()), "{change}: {found:#?}");
+        for (found, expected) in found.iter().zip(differences) {
+            let found = found.strip_prefix("environment test: ").unwrap();
+            assert!(found.starts_with(expected), "{change}: {found}, not {expected}");
+        }
+        self.restore().await;
+    }
+
+    async fn check_one(&mut self, change: &str, difference: &str) {
+        self.check(change, &[difference.to_owned()]).await;
+    }
+}
+
+#[tokio::test]
+async fn verify_counts_what_is_right() {
+    let books = Books::write().await;
+    assert_eq!(books.verify().await, (Some(0), vec![], "8".to_owned()));
+}
+
+#[tokio::test]
+async fn verify_names_what_is_wrong_with_the_state() {
+    let mut books = Books::write().await;
+    let balance = format!("{RED}: the balance of channel=Online, customerGroup=VIP is ");
+    let held = "allocated 2, consumed 3, in all allocated 5 and consumed 3";
+    books
+        .check_one(
+            "UPDATE balance SET allocated = 3, cumulative_allocated = 6 WHERE product_id = 'Bike'",
+            &format!(
+                "{balance}allocated 3, consumed 3, in all allocated 6 and consumed 3, the ledger gives {held}"
+            ),
+        )
+        .await;
+    let nothing = "allocated 0, consumed 0, in all allocated 0 and consumed 0";
+    books
+        .check_one(
+            "DELETE FROM balance WHERE product_id = 'Bike'",
+            &format!("{balance}{nothing}, the ledger gives {held}"),
+        )
+        .await;
+    // The seventh measure is pos.inbound.
+    for (change, difference) in [
+        (
+            "total[7] = 10 WHERE dimensions = '{1,11,red}'",
+            format!("{RED}: total pos.inbound is 10, the ledger gives 9"),
+        ),
+        (
+            "own[7] = 0.5 WHERE dimensions = '{1,11,red,S}'",
+            format!("{SMALL}: own pos.inbound is 0.5, the ledger gives 1"),
+        ),
+        ("version = 7 WHERE dimensions = '{1,11}'", format!("{ROOT}: the version is 7, the ledger gives 6")),
+        (
+            "set_at = '{0,0,0,0,0,0,7}' WHERE dimensions = '{1,11,red,S}'",
+            format!("{SMALL}: the last set of pos.inbound is "),
+        ),
+    ] {
+        books
+            .check_one(&format!("UPDATE stock_node SET {change} AND product_id = 'Bike'"), &difference)
+            .await;
+    }
+    let node = [("the version", 0, 1), ("own pos.inbound", 0, 1), ("total pos.inbound", 0, 1)];
+    let missing = node.map(|(what, is, was)| format!("{SMALL}: {what} is {is}, the ledger gives {was}"));
+    books
+        .check("DELETE FROM stock_node WHERE dimensions = '{1,11,red,S}' AND product_id = 'Bike'", &missing)
+        .await;
+    let place = "product usmf/Bike at siteId=9";
+    let extra = node.map(|(what, is, was)| format!("{place}: {what} is {was}, the ledger gives {is}"));
+    books
+        .check(
+            "INSERT INTO stock_node SELECT environment_id, organization_id, product_id, '{9}', 1, own, total
+             FROM stock_node WHERE dimensions = '{1,11,red,S}'",
+            &extra,
+        )
+        .await;
+    let orphan = "00000000-0000-0000-0000-000000000001";
+    books
+        .check_one(
+            &format!(
+                "INSERT INTO reservation SELECT environment_id, organization_id, product_id, '{orphan}', dimensions,
+                 measure, 1, 1 FROM reservation"
+            ),
+            &format!("product usmf/Bike: reservation {orphan} is stored, but no event made it"),
+        )
+        .await;
+    let reservation: uuid::Uuid = sqlx::query_scalar("SELECT reservation_id FROM reservation")
+        .fetch_one(&mut books.connection)
+        .await
+        .unwrap();
+    let reservation = format!("product usmf/Bike: reservation {reservation} is ");
+    books.check_one("UPDATE reservation SET remaining = 0.5", &format!("{reservation}stored as ")).await;
+    books.check_one("DELETE FROM reservation", &format!("{reservation}not stored")).await;
+}
+
+#[tokio::test]
+async fn verify_names_what_is_wrong_with_the_ledger() {
+    let mut books = Books::write().await;
+    books
+        .check_one(
+            "UPDATE ledger SET outcome = jsonb_set(outcome::jsonb, '{availableToAllocate}', '77')::json WHERE id = '3'",
+            "event 5 was answered ",
+        )
+        .await;
+    books
+        .check_one(
+            "UPDATE ledger SET version = 2 WHERE id = '6'",
+            "event 8 is stored with version 2, but was answered 6",
+        )
+        .await;
+    // What the last event moved, wherever it is counted.
+    let moved = |changed: &[&str], balance: &str| {
+        let of = |node: &str, what: &str| format!("{node}: {what} is ");
+        let mut moved = vec![];
+        for (node, kinds) in [(ROOT, &["total"][..]), (RED, &["own", "total"])] {
+            moved.extend(changed.iter().map(|what| of(node, what)));
+            for measure in ["@iv.@allocated", "@iv.@cumulative_allocated"] {
+                moved.extend(kinds.iter().map(|kind| of(node, &format!("{kind} {measure}"))));
+            }
+        }
+        moved.push(format!("{RED}: the balance of {balance} is "));
+        moved
+    };
+    let deleted = moved(&["the version"], "channel=Online, customerGroup=VIP");
+    books.check("DELETE FROM ledger WHERE id = '6'", &deleted).await;
+    let mut unreadable = vec!["event 8 cannot be replayed: event 8 is not readable as nonsense".to_owned()];
+    unreadable.extend(deleted.clone());
+    books.check("UPDATE ledger SET operation = 'nonsense' WHERE id = '6'", &unreadable).await;
+    let mut unknown =
+        vec!["event 8 was decided under version 9 of the configuration, which is missing".to_owned()];
+    unknown.extend(deleted);
+    books.check("UPDATE ledger SET configuration_version = 9 WHERE id = '6'", &unknown).await;
+    let mut changed = vec!["event 8 was answered ".to_owned()];
+    changed.extend(moved(&[], "channel=Online, customerGroup=VIP"));
+    books.check("UPDATE ledger SET quantity = 2 WHERE id = '6'", &changed).await;
+
+    // One in the middle is missed by all that follow.
+    let mut deleted: Vec<String> = [(5, 3), (6, 4), (7, 5), (8, 6)]
+        .iter()
+        .map(|(event, version)| {
+            let number = version - 1;
+            format!("event {event} has version {version}, but it is number {number} in the ledger: ")
+        })
+        .collect();
+    for (node, version, total) in [(ROOT, 6, 9), (RED, 6, 9), (SMALL, 1, 1)] {
+        deleted.push(format!("{node}: the version is {version}, the ledger gives {}", version - 1));
+        if node == SMALL {
+            deleted.push(format!("{node}: own pos.inbound is 1, the ledger gives 0"));
+        }
+        deleted.push(format!("{node}: total pos.inbound is {total}, the ledger gives {}", total - 1));
+    }
+    books.check("DELETE FROM ledger WHERE id = '2'", &deleted).await;
+}
+
+#[tokio::test]
+async fn verify_names_what_cannot_be_read_and_goes_on() {
+    let mut books = Books::write().await;
+    let reservation: uuid::Uuid = sqlx::query_scalar("SELECT reservation_id FROM reservation")
+        .fetch_one(&mut books.connection)
+        .await
+        .unwrap();
+    books
+        .check(
+            "UPDATE reservation SET measure = 'no.such'",
+            &[
+                format!("product usmf/Bike: reservation {reservation} is not stored"),
+                format!("reservation {reservation} is not readable: it has a measure that the environment never had"),
+            ],
+        )
+        .await;
+    books
+        .check(
+            "UPDATE stock_node SET own[7] = 'NaN' WHERE dimensions = '{1,11,red,S}'",
+            &[
+                format!("{SMALL}: the version is 0, the ledger gives 1"),
+                format!("{SMALL}: own pos.inbound is 0, the ledger gives 1"),
+                format!("{SMALL}: total pos.inbound is 0, the ledger gives 1"),
+                r#"the stock node usmf/Bike ["1", "11", "red", "S"] is not readable: the stored quantity "NaN""#.to_owned(),
+            ],
+        )
+        .await;
+    books.check_one("UPDATE environment SET version = 2", "its configuration is missing").await;
+}
