@@ -16,7 +16,7 @@ use crate::domain::refusal::Place;
 use crate::domain::state::Balance;
 use crate::store::{StoreError, query};
 
-use super::commands::{Asked, finish, header_id, json, read_product, read_target};
+use super::commands::{Line, Unreadable, finish, header_id, json, read_product, read_target};
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
@@ -64,7 +64,7 @@ pub(super) const QUERY: &[&str] =
     &["organizationId", "productId", "dimensionDataSource", "dimensions", "groups", "targetGroups", "rollup"];
 
 /// `targetGroups` is another name for `groups`.
-fn groups_name(form: &mut Form<'_>) -> &'static str {
+pub(super) fn groups_name(form: &mut Form<'_>) -> &'static str {
     if form.raw("groups").is_some() && form.raw("targetGroups").is_some() {
         form.reject("targetGroups", "is another name for groups; give one of them");
     }
@@ -76,12 +76,16 @@ fn read<'a>(
     known: &'static [&'static str],
     (environment, headers): (&Value, &HeaderMap),
     request: impl FnOnce(&mut Form<'a>, &'static str) -> Request<'a>,
-) -> Result<Asked<'a>, Problem> {
-    let mut form = Form::read(body, known)?;
-    let target = read_target(&mut form, environment, header_id(headers))?;
-    let groups = groups_name(&mut form);
-    let request = request(&mut form, groups);
-    finish(form, target, request)
+) -> Line<'a> {
+    let header_id = header_id(headers);
+    let read = || {
+        let mut form = Form::read(body, known)?;
+        let target = read_target(&mut form, environment, header_id)?;
+        let groups = groups_name(&mut form);
+        let request = request(&mut form, groups);
+        finish(form, target, request)
+    };
+    read().map_err(|problem| Unreadable::new(problem, body, header_id))
 }
 
 /// Sets stock of the common pool aside for a group path.
@@ -95,7 +99,7 @@ pub(super) async fn allocate(
     environment: Environment,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Unreadable> {
     let asked = read(&body, ALLOCATE, (&environment.id, &headers), |form, groups| Request::Allocate {
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
@@ -114,7 +118,7 @@ pub(super) async fn unallocate(
     environment: Environment,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Unreadable> {
     let asked = read(&body, ALLOCATE, (&environment.id, &headers), |form, groups| Request::Unallocate {
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
@@ -133,7 +137,7 @@ pub(super) async fn reallocate(
     environment: Environment,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Unreadable> {
     let asked = read(&body, REALLOCATE, (&environment.id, &headers), |form, groups| Request::Reallocate {
         source_groups: form.pairs("sourceGroups"),
         groups: form.pairs(groups),
@@ -153,7 +157,7 @@ pub(super) async fn consume(
     environment: Environment,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Unreadable> {
     let asked = read(&body, CONSUME, (&environment.id, &headers), |form, groups| Request::Consume {
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),

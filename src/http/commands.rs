@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -18,7 +19,7 @@ use crate::engine::{Failure, Pending, Receipt};
 use crate::store::configuration::Versioned;
 
 use super::Shared;
-use super::form::Form;
+use super::form::{Form, id_of};
 use super::problem::{Problem, ProblemBody};
 
 /// How often a command is made again because the configuration changed meanwhile.
@@ -30,6 +31,28 @@ pub(super) struct Asked<'a> {
     pub(super) target: Target<'a>,
     pub(super) request: Request<'a>,
 }
+
+/// A command whose form is wrong, with the id of the event that it was to be.
+#[derive(Clone)]
+pub(super) struct Unreadable {
+    problem: Problem,
+    id: Option<Value>,
+}
+
+impl Unreadable {
+    pub(super) fn new(problem: Problem, body: &[u8], header_id: Option<&str>) -> Unreadable {
+        Unreadable { problem, id: id_of(body).or_else(|| header_id.and_then(|id| Value::parse(id).ok())) }
+    }
+}
+
+impl IntoResponse for Unreadable {
+    fn into_response(self) -> Response<Body> {
+        self.problem.answer(self.id, None)
+    }
+}
+
+/// A line of a bulk, as far as its form tells.
+pub(super) type Line<'a> = Result<Asked<'a>, Unreadable>;
 
 /// Reads what every command has: who, what and where. `id` may come as a header instead.
 pub(super) fn read_target<'a>(
@@ -151,18 +174,18 @@ impl Answer {
 #[derive(ToSchema)]
 #[schema(as = BulkResult)]
 #[serde(untagged)]
-pub(super) enum Line {
+pub(super) enum LineAnswer {
     /// The command was done.
     Done(Box<Answer>),
     /// It was not.
     Failed(Box<ProblemBody>),
 }
 
-impl Serialize for Line {
+impl Serialize for LineAnswer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Line::Done(answer) => answer.serialize(serializer),
-            Line::Failed(problem) => problem.serialize(serializer),
+            LineAnswer::Done(answer) => answer.serialize(serializer),
+            LineAnswer::Failed(problem) => problem.serialize(serializer),
         }
     }
 }
@@ -237,11 +260,7 @@ impl Shared {
     }
 
     /// Does the lines of a bulk independently of each other.
-    pub(super) async fn run_lines(
-        &self,
-        environment: &Value,
-        lines: Vec<Result<Asked<'_>, Problem>>,
-    ) -> Response<Body> {
+    pub(super) async fn run_lines(&self, environment: &Value, lines: Vec<Line<'_>>) -> Response<Body> {
         let mut versioned = match self.environments.get(environment.as_str()).await {
             Ok(versioned) => versioned,
             Err(problem) => return problem.answer(None, None),
@@ -250,15 +269,18 @@ impl Shared {
         for line in &lines {
             pending.push(match line {
                 Ok(asked) => self.submit_line(environment, &mut versioned, asked).await,
-                Err(problem) => Err(problem.clone()),
+                Err(unreadable) => Err(unreadable.problem.clone()),
             });
         }
         let mut results = Vec::with_capacity(lines.len());
         for (line, pending) in lines.iter().zip(pending) {
-            let id = line.as_ref().ok().map(|asked| asked.target.id.clone());
+            let id = match line {
+                Ok(asked) => Some(asked.target.id.clone()),
+                Err(unreadable) => unreadable.id.clone(),
+            };
             let receipt = match (line, pending) {
                 (_, Err(problem)) => Err(problem),
-                (Err(problem), Ok(_)) => Err(problem.clone()),
+                (Err(unreadable), Ok(_)) => Err(unreadable.problem.clone()),
                 (Ok(asked), Ok(pending)) => match self.answer_in_time(pending).await {
                     Ok(receipts) => receipts.into_iter().next().ok_or(Problem::Internal),
                     Err((_, Failure::ConfigurationChanged)) => self.run_one(environment, asked).await,
@@ -266,11 +288,11 @@ impl Shared {
                 },
             };
             results.push(match receipt {
-                Ok(receipt) => Line::Done(Box::new(Answer::of(&receipt))),
-                Err(problem) => Line::Failed(Box::new(problem.body(id, None))),
+                Ok(receipt) => LineAnswer::Done(Box::new(Answer::of(&receipt))),
+                Err(problem) => LineAnswer::Failed(Box::new(problem.body(id, None))),
             });
         }
-        let all_done = results.iter().all(|result| matches!(result, Line::Done(_)));
+        let all_done = results.iter().all(|result| matches!(result, LineAnswer::Done(_)));
         json(if all_done { StatusCode::OK } else { StatusCode::MULTI_STATUS }, &results)
     }
 
@@ -285,22 +307,18 @@ impl Shared {
     }
 
     /// Does all lines of a bulk or none.
-    pub(super) async fn run_together(
-        &self,
-        environment: &Value,
-        lines: Vec<Result<Asked<'_>, Problem>>,
-    ) -> Response<Body> {
+    pub(super) async fn run_together(&self, environment: &Value, lines: Vec<Line<'_>>) -> Response<Body> {
         let mut asked = Vec::with_capacity(lines.len());
         for (index, line) in lines.into_iter().enumerate() {
             match line {
                 Ok(line) => asked.push(line),
-                Err(problem) => return problem.answer(None, Some(index)),
+                Err(Unreadable { problem, id }) => return problem.answer(id, Some(index)),
             }
         }
         match self.try_together(environment, &asked).await {
             Ok(receipts) => {
-                let results: Vec<Line> =
-                    receipts.iter().map(|receipt| Line::Done(Box::new(Answer::of(receipt)))).collect();
+                let results: Vec<LineAnswer> =
+                    receipts.iter().map(|receipt| LineAnswer::Done(Box::new(Answer::of(receipt)))).collect();
                 json(StatusCode::OK, &results)
             }
             Err((index, problem)) => {

@@ -102,6 +102,15 @@ pub(super) fn items(body: &[u8], most: usize) -> Result<Vec<&RawValue>, Problem>
     Ok(items)
 }
 
+/// The id that a body gives, however wrong the rest of it is: whoever sent it wants to know
+/// which event was not done.
+pub(super) fn id_of(body: &[u8]) -> Option<Value> {
+    let Members(members) = serde_json::from_slice(body).ok()?;
+    let (_, raw) = members.iter().find(|(name, _)| name.eq_ignore_ascii_case("id"))?;
+    let Text(text) = serde_json::from_str(raw.get()).ok()?;
+    Value::parse(&text).ok()
+}
+
 /// An object of a request while it is read. Faults are collected, so that whoever sent it
 /// sees all of them at once.
 pub(super) struct Form<'a> {

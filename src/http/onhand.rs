@@ -11,9 +11,8 @@ use utoipa::IntoParams;
 
 use crate::domain::command::{Request, Timestamp};
 use crate::domain::name::Value;
-use crate::domain::refusal::{Fault, Refusal, pointer};
 
-use super::commands::{Asked, finish, header_id, read_target};
+use super::commands::{Asked, Line, Unreadable, finish, header_id, read_target};
 use super::form::{Form, items};
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
@@ -91,8 +90,10 @@ pub(super) async fn change(
     environment: Environment,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response<Body>, Problem> {
-    let asked = read_change(&body, &environment.id, header_id(&headers))?;
+) -> Result<Response<Body>, Unreadable> {
+    let header_id = header_id(&headers);
+    let asked = read_change(&body, &environment.id, header_id)
+        .map_err(|problem| Unreadable::new(problem, &body, header_id))?;
     Ok(app.run(&environment.id, asked).await)
 }
 
@@ -113,33 +114,19 @@ async fn run_bulk<'a>(
     environment: &Value,
     body: &'a [u8],
     options: Options,
-    read: impl Fn(&'a RawValue) -> Result<Asked<'a>, Problem>,
+    read: impl Fn(&'a [u8]) -> Result<Asked<'a>, Problem>,
 ) -> Result<Response<Body>, Problem> {
     let Query(options) =
         options.map_err(|_| Problem::invalid("", "is not the matter: ?atomic must be true or false"))?;
-    let lines = items(body, LINES_MAX)?.into_iter().enumerate().map(|(index, line)| {
-        read(line).map_err(|problem| if options.atomic { in_line(problem, index) } else { problem })
-    });
-    let lines: Vec<_> = lines.collect();
+    let read = |line: &'a RawValue| {
+        let body = line.get().as_bytes();
+        read(body).map_err(|problem| Unreadable::new(problem, body, None))
+    };
+    let lines: Vec<Line<'a>> = items(body, LINES_MAX)?.into_iter().map(read).collect();
     if options.atomic {
         return Ok(app.run_together(environment, lines).await);
     }
     Ok(app.run_lines(environment, lines).await)
-}
-
-/// Points into the bulk rather than into the line.
-fn in_line(problem: Problem, index: usize) -> Problem {
-    let Problem::Refused(refusal) = problem else { return problem };
-    let place = |place: String| format!("{}{place}", pointer("", &index.to_string()));
-    Problem::Refused(match refusal {
-        Refusal::InvalidRequest(faults) => Refusal::InvalidRequest(
-            faults.into_iter().map(|fault| Fault::new(place(fault.pointer), fault.detail)).collect(),
-        ),
-        Refusal::UnknownProperty { pointer, known } => {
-            Refusal::UnknownProperty { pointer: place(pointer), known }
-        }
-        other => other,
-    })
 }
 
 /// Reports many movements at once.
@@ -147,7 +134,7 @@ fn in_line(problem: Problem, index: usize) -> Problem {
     post, path = "/api/environment/{environmentId}/onhand/bulk", tag = "on hand", operation_id = "changeOnHandInBulk",
     params(Environment, BulkOptions), request_body = [schema::OnHandChange],
     responses(
-        (status = 200, body = [commands::Line]), (status = 207, body = [commands::Line]),
+        (status = 200, body = [commands::LineAnswer]), (status = 207, body = [commands::LineAnswer]),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -157,10 +144,7 @@ pub(super) async fn change_bulk(
     options: Options,
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {
-    run_bulk(&app, &environment.id, &body, options, |line| {
-        read_change(line.get().as_bytes(), &environment.id, None)
-    })
-    .await
+    run_bulk(&app, &environment.id, &body, options, |line| read_change(line, &environment.id, None)).await
 }
 
 /// Reports what stock a data source has. Not older than the last report.
@@ -169,7 +153,7 @@ pub(super) async fn change_bulk(
     params(Environment, BulkOptions, ("dataSource" = String, Path, description = "The data source that reports.")),
     request_body = [schema::OnHandSet],
     responses(
-        (status = 200, body = [commands::Line]), (status = 207, body = [commands::Line]),
+        (status = 200, body = [commands::LineAnswer]), (status = 207, body = [commands::LineAnswer]),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -180,10 +164,7 @@ pub(super) async fn set_bulk(
     options: Options,
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {
-    run_bulk(&app, &environment.id, &body, options, |line| {
-        read_set(line.get().as_bytes(), &environment.id, &source)
-    })
-    .await
+    run_bulk(&app, &environment.id, &body, options, |line| read_set(line, &environment.id, &source)).await
 }
 
 #[cfg(test)]

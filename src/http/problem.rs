@@ -211,6 +211,10 @@ impl Problem {
         if let Problem::Refused(refusal) = self {
             body.fill(refusal);
         }
+        // Faults are found in a line; what was sent is the bulk.
+        if let Some(index) = index {
+            body.errors.iter_mut().for_each(|fault| fault.pointer.insert_str(0, &format!("/{index}")));
+        }
         body
     }
 
