@@ -5,13 +5,16 @@
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
 mod container;
+mod contract;
 mod core;
 mod load;
 mod naive;
 mod openapi;
+mod problem_order;
+mod problems;
 mod process;
 mod program;
 mod readme;
-mod smoke;
+mod requests;
 mod support;
 mod tidy;

@@ -17,6 +17,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::contract;
+
 /// The private server, and a pipe that ends with this process.
 struct Server {
     options: PgConnectOptions,
@@ -155,21 +157,24 @@ impl Service {
         self.task.await.unwrap();
     }
 
-    /// Sends a request; `path` is that behind the address.
+    /// Sends a request; `path` is that behind the address. Whatever the test looks at in the
+    /// answer, it has to be as the service's document says.
     pub async fn send(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: impl Into<String>,
+        body: impl Into<reqwest::Body>,
     ) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body.into());
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, text: response.text().await.unwrap() }
+        let answer = Answer { status, headers, text: response.text().await.unwrap() };
+        contract::check(&method, path, &answer);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
