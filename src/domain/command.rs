@@ -334,6 +334,9 @@ fn on_hand(configuration: &Configuration, quantities: &Quantities<'_>) -> Result
     }
     in_order(movements, "/quantities")
 }
+    if settled.len() > 1 {
+        return Err(invalid("/quantities", "gives a measure twice"));
+    }
 
 fn change_on_hand(
     configuration: &Configuration,
@@ -341,19 +344,19 @@ fn change_on_hand(
     given: &Quantities<'_>,
 ) -> Result<Operation, Refusal> {
     let mut rest = given.clone();
-    let mut settled = None;
+    let mut settled = Vec::new();
     for (source, measures) in &mut rest {
         let place = pointer("/quantities", source);
         measures.retain(|(measure, text)| {
             let is_consumed = configuration.measure(source, measure) == Some(CONSUMED);
             if is_consumed {
-                settled = Some((pointer(&place, measure), text.clone()));
+                settled.push((pointer(&place, measure), text.clone()));
             }
             !is_consumed
         });
     }
     rest.retain(|(source, measures)| !measures.is_empty() || !source.eq_ignore_ascii_case(PREDEFINED_SOURCE));
-    let settlement = match (settled, groups) {
+    let settlement = match (settled.pop(), groups) {
         (None, None) => None,
         (None, Some(_)) => {
             return Err(invalid(

@@ -16,7 +16,7 @@ use crate::domain::refusal::Place;
 use crate::domain::state::Balance;
 use crate::store::{StoreError, query};
 
-use super::commands::{Line, Unreadable, finish, header_id, json, read_product, read_target};
+use super::commands::{Line, Unreadable, finish, groups_name, header_id, json, read_product, read_target};
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
@@ -62,14 +62,6 @@ pub(super) const CONSUME: &[&str] = &[
 /// The properties of a query of balances.
 pub(super) const QUERY: &[&str] =
     &["organizationId", "productId", "dimensionDataSource", "dimensions", "groups", "targetGroups", "rollup"];
-
-/// `targetGroups` is another name for `groups`.
-pub(super) fn groups_name(form: &mut Form<'_>) -> &'static str {
-    if form.raw("groups").is_some() && form.raw("targetGroups").is_some() {
-        form.reject("targetGroups", "is another name for groups; give one of them");
-    }
-    if form.raw("targetGroups").is_some() { "targetGroups" } else { "groups" }
-}
 
 fn read<'a>(
     body: &'a [u8],

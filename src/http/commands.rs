@@ -78,6 +78,14 @@ pub(super) fn read_product(form: &mut Form<'_>, environment: &Value) -> ProductK
     }
 }
 
+/// `targetGroups` is another name for `groups`.
+pub(super) fn groups_name(form: &mut Form<'_>) -> &'static str {
+    if form.raw("groups").is_some() && form.raw("targetGroups").is_some() {
+        form.reject("targetGroups", "is another name for groups; give one of them");
+    }
+    if form.raw("targetGroups").is_some() { "targetGroups" } else { "groups" }
+}
+
 fn read_id(form: &mut Form<'_>, header_id: Option<&str>) -> Result<Value, Problem> {
     let own: Option<Cow<'_, str>> = form.optional_text("id").filter(|id| !id.is_empty());
     let id = match (&own, header_id) {

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use crate::domain::command::{Request, Timestamp};
 use crate::domain::name::Value;
 
-use super::commands::{Asked, Line, Unreadable, finish, header_id, read_target};
+use super::commands::{Asked, Line, Unreadable, finish, groups_name, header_id, read_target};
 use super::form::{Form, items};
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
@@ -49,8 +49,8 @@ fn read_change<'a>(
 ) -> Result<Asked<'a>, Problem> {
     let mut form = Form::read(body, CHANGE)?;
     let target = read_target(&mut form, environment, header_id)?;
-    let name = if form.raw("targetGroups").is_some() { "targetGroups" } else { "groups" };
-    let groups = form.optional_pairs(name);
+    let groups_name = groups_name(&mut form);
+    let groups = form.optional_pairs(groups_name);
     let quantities = form.quantities("quantities");
     finish(form, target, Request::ChangeOnHand { quantities, groups })
 }
