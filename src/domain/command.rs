@@ -12,7 +12,7 @@ use super::groups::GroupPath;
 use super::name::Value;
 use super::quantity::{InvalidQuantity, Quantity};
 use super::refusal::{Fault, Refusal, pointer};
-use super::state::{ReservationId, movements_of_consume};
+use super::state::ReservationId;
 
 /// A point in time: microseconds since 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,7 +123,8 @@ pub struct Target<'a> {
 impl Command {
     /// Reads a request under a configuration. What is wrong is answered in the wire
     /// contract's order: group paths (source first), dimensions, quantity, source equal to
-    /// target, neutrality of a consume.
+    /// target. What a configuration forbids though it can be said, such as a consume that is
+    /// not neutral, is decided later: the command may repeat one of a time when it was allowed.
     ///
     /// # Errors
     /// Says what is wrong and where.
@@ -207,7 +208,6 @@ fn operation(
         Request::Consume { quantity, physical_measures, .. } => {
             let quantity = positive("/quantity", quantity)?;
             let modifiers = modifiers(configuration, physical_measures, quantity)?;
-            check_neutral(configuration, quantity, &modifiers)?;
             Ok(Operation::Consume { groups: groups.target()?, quantity, modifiers })
         }
         Request::Reserve { source, measure, quantity, checked } => {
@@ -263,11 +263,6 @@ fn modifiers(
         for (measure, direction) in measures {
             let place = pointer(&pointer("/physicalMeasures", source), measure);
             let slot = user_measure(configuration, &place, source, measure, true)?;
-            if configuration.is_read_only(slot) {
-                return Err(Refusal::ReadOnlyDataSource {
-                    measure: configuration.measure_name(slot).to_string(),
-                });
-            }
             let signed = if *direction == Direction::Addition { quantity } else { -quantity };
             modifiers.push((slot, signed));
         }
@@ -282,19 +277,6 @@ fn modifiers(
         ));
     }
     in_order(modifiers, "/physicalMeasures")
-}
-
-/// A consume must leave the pool as it was: the stock left it when it was allocated.
-fn check_neutral(
-    configuration: &Configuration,
-    quantity: Quantity,
-    modifiers: &Movements,
-) -> Result<(), Refusal> {
-    if configuration.allows_pool_changing_consumption() {
-        return Ok(());
-    }
-    let change = configuration.available_to_allocate().change(&movements_of_consume(quantity, modifiers));
-    if change.is_zero() { Ok(()) } else { Err(Refusal::ConsumptionNotNeutral { change }) }
 }
 
 /// Finds a measure that a request may move: one of the user's, or a reservation measure
@@ -334,9 +316,6 @@ fn on_hand(configuration: &Configuration, quantities: &Quantities<'_>) -> Result
     }
     in_order(movements, "/quantities")
 }
-    if settled.len() > 1 {
-        return Err(invalid("/quantities", "gives a measure twice"));
-    }
 
 fn change_on_hand(
     configuration: &Configuration,
@@ -354,6 +333,9 @@ fn change_on_hand(
             }
             !is_consumed
         });
+    }
+    if settled.len() > 1 {
+        return Err(invalid("/quantities", "gives a measure twice"));
     }
     rest.retain(|(source, measures)| !measures.is_empty() || !source.eq_ignore_ascii_case(PREDEFINED_SOURCE));
     let settlement = match (settled.pop(), groups) {

@@ -166,6 +166,7 @@ impl Rules<'_> {
         quantity: Quantity,
         modifiers: &Movements,
     ) -> Result<Effects, Refusal> {
+        self.check_modifiers(quantity, modifiers)?;
         let mut balance = self.check_allocated(groups, quantity)?;
         balance.allocated += -quantity;
         balance.consumed += quantity;
@@ -179,6 +180,20 @@ impl Rules<'_> {
             reservation: reserved.map(|&(measure, _)| self.new_reservation(measure, quantity)),
             ..Effects::default()
         })
+    }
+
+    /// A consume must leave the measures alone that only on-hand changes may move, and the
+    /// pool as it was: the stock left it when it was allocated.
+    fn check_modifiers(&self, quantity: Quantity, modifiers: &Movements) -> Result<(), Refusal> {
+        let rules = self.configuration;
+        if let Some(&(slot, _)) = modifiers.iter().find(|&&(slot, _)| rules.is_read_only(slot)) {
+            return Err(Refusal::ReadOnlyDataSource { measure: rules.measure_name(slot).to_string() });
+        }
+        let change = rules.available_to_allocate().change(&movements_of_consume(quantity, modifiers));
+        if change.is_zero() || rules.allows_pool_changing_consumption() {
+            return Ok(());
+        }
+        Err(Refusal::ConsumptionNotNeutral { change })
     }
 
     fn reserve(&self, measure: Slot, quantity: Quantity, checked: bool) -> Result<Effects, Refusal> {
