@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod bad_input;
 mod container;
 mod contract;
 mod core;
@@ -14,7 +15,9 @@ mod problem_order;
 mod problems;
 mod process;
 mod program;
+mod quantities;
 mod readme;
 mod requests;
+mod service;
 mod support;
 mod tidy;

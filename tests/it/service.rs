@@ -1,0 +1,165 @@
+//! The service itself: whether it is up, what it says of itself, and its pages.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::contract::{document, properties, resolve};
+use super::support::{Answer, Service, bicycles};
+
+/// The properties that a reader takes, as it says when it gets another.
+pub async fn accepted(service: &Service, path: &str) -> BTreeSet<String> {
+    let body = json!({"no such property": 1});
+    let body = if path.ends_with("/bulk") { json!([body]) } else { body };
+    let answer = match path {
+        "configuration" => service.configure(body).await,
+        path => service.post(path, body).await,
+    };
+    let json = answer.json();
+    let problem = if path.ends_with("/bulk") { &json[0] } else { &json };
+    listed(problem)
+}
+
+fn listed(problem: &Value) -> BTreeSet<String> {
+    assert_eq!(problem["code"], "unknown-property", "{problem}");
+    let (_, list) = problem["detail"].as_str().unwrap().split_once("; it has ").unwrap();
+    list.split(", ").map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn it_says_that_it_is_up_and_can_serve() {
+    let service = Service::start().await;
+    for path in ["/healthz", "/readyz"] {
+        let answer = service.get(path).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"status":"ok"}"#));
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn it_serves_the_document_that_the_program_prints() {
+    let service = Service::start().await;
+    let json = service.get("/openapi.json").await;
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    assert_eq!(json.json(), *document());
+    let yaml = service.get("/openapi.yaml").await;
+    assert_eq!(yaml.text, ringfence::http::openapi_yaml().unwrap());
+    assert!(yaml.text.starts_with("openapi: 3.1"));
+    for path in document()["paths"].as_object().unwrap().keys() {
+        assert!(yaml.text.contains(&format!("\n  {path}:\n")), "{path}");
+    }
+    service.stop().await;
+}
+
+/// The values of attributes that name another document.
+fn links(page: &str) -> Vec<String> {
+    let attribute = |name: &str| {
+        let start = format!("{name}=\"");
+        let values = page.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        values.collect::<Vec<String>>()
+    };
+    [attribute("src"), attribute("href")].concat()
+}
+
+#[tokio::test]
+async fn its_pages_need_no_network() {
+    let service = Service::start().await;
+    for start in ["/docs", "/docs/"] {
+        let page = service.get(start).await;
+        assert_eq!(page.status, 200);
+        assert!(page.header("content-type").unwrap().starts_with("text/html"), "{start}");
+        let links = links(&page.text);
+        assert!(links.iter().any(|link| link.ends_with(".js")), "{}", page.text);
+        assert!(links.iter().any(|link| link.ends_with(".css")), "{}", page.text);
+        for link in links {
+            assert!(!link.contains("//"), "{link} is elsewhere");
+            let found = service.get(&format!("/docs/{}", link.trim_start_matches("./"))).await;
+            check_file(&link, &found);
+        }
+    }
+    let settings = service.get("/docs/swagger-initializer.js").await;
+    assert!(settings.text.contains("\"/openapi.json\""), "{}", settings.text);
+    assert!(!settings.text.contains("https://"), "{}", settings.text);
+    service.stop().await;
+}
+
+fn check_file(link: &str, found: &Answer) {
+    assert_eq!(found.status, 200, "{link}");
+    let kind = found.header("content-type").unwrap();
+    let expected = match link.rsplit('.').next().unwrap() {
+        "js" => "javascript",
+        "css" => "text/css",
+        "png" => "image/png",
+        other => panic!("{link} is a {other}"),
+    };
+    assert!(kind.contains(expected), "{link} is {kind}");
+    assert!(!found.text.contains("@import url(\"http"), "{link}");
+}
+
+/// Every operation with a body: its path behind the environment's, and the body's schema.
+fn bodies() -> Vec<(String, &'static Value)> {
+    let paths = document()["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, operations)| {
+        operations.as_object().unwrap().values().map(move |operation| (path, operation))
+    });
+    let with_body = operations.filter(|(_, operation)| operation.get("requestBody").is_some());
+    with_body
+        .map(|(path, operation)| {
+            let (_, path) = path.split_once("{environmentId}/").unwrap();
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            (path.replace("{dataSource}", "pos"), schema)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_document_s_properties_are_those_that_are_read() {
+    let service = Service::start().await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    let bodies = bodies();
+    assert!(bodies.len() >= 9, "{bodies:?}");
+    for (path, schema) in bodies {
+        let schema = if schema["type"] == "array" { &schema["items"] } else { schema };
+        let documented: BTreeSet<String> = properties(schema).keys().cloned().collect();
+        let mut read = accepted(&service, &path).await;
+        // Another name for `groups`, which the description of `groups` tells.
+        assert_eq!(read.remove("targetGroups"), documented.contains("groups"), "{path}");
+        assert_eq!(read, documented, "{path}");
+        let required = resolve(schema)["required"].as_array().unwrap();
+        assert_eq!(missing(&service, &path).await, required.iter().map(pointer).collect(), "{path}");
+    }
+    service.stop().await;
+}
+
+fn pointer(name: &Value) -> String {
+    format!("/{}", name.as_str().unwrap())
+}
+
+/// The properties that are missed in an empty body.
+async fn missing(service: &Service, path: &str) -> BTreeSet<String> {
+    let empty = json!({});
+    let answer = match path {
+        "configuration" => service.configure(empty).await.json(),
+        path if path.ends_with("/bulk") => service.post(path, json!([empty])).await.json()[0].clone(),
+        path => service.post(path, empty).await.json(),
+    };
+    super::requests::pointers(&answer).into_iter().collect()
+}
+
+#[tokio::test]
+async fn the_properties_of_a_configuration_s_parts_are_those_that_are_read() {
+    let service = Service::start().await;
+    let rows = [
+        ("/allocation", "AllocationConfiguration"),
+        ("/reservation", "ReservationConfiguration"),
+        ("/dataSources/pos", "DataSource"),
+    ];
+    for (place, name) in rows {
+        let mut configuration = bicycles();
+        *configuration.pointer_mut(place).unwrap() = json!({"no such property": 1});
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        let documented: BTreeSet<String> = properties(&schema).keys().cloned().collect();
+        assert_eq!(listed(&service.configure(configuration).await.json()), documented, "{place}");
+    }
+    service.stop().await;
+}
