@@ -160,14 +160,15 @@ pub fn router(shared: Shared) -> Router {
     let yaml = document.to_yaml().unwrap_or_default();
     let swagger = SwaggerUi::new("/docs").url("/openapi.json", document);
     routes
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .fallback(async || Problem::NotFound)
         .route("/problems/{code}", get(problem::explain))
         .route(
             "/openapi.yaml",
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml.clone())),
         )
         .merge(swagger)
+        // These hold for the routes that are there already, so they come last.
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .fallback(async || Problem::NotFound)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), take_body))
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
