@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod allocation;
 mod bad_input;
 mod container;
 mod contract;
@@ -11,12 +12,15 @@ mod core;
 mod load;
 mod naive;
 mod openapi;
+mod paths;
 mod problem_order;
 mod problems;
 mod process;
 mod program;
 mod quantities;
+mod queries;
 mod readme;
+mod repeats;
 mod requests;
 mod service;
 mod support;

@@ -202,3 +202,15 @@ fn short(record: &Value) -> Value {
         quantity("@cumulative_consumed"),
     ])
 }
+
+/// Runs tasks at once, and answers their results in order.
+pub async fn all<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let handles: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(handles.len());
+    for handle in handles {
+        results.push(handle.await.unwrap());
+    }
+    results
+}
