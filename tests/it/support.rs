@@ -111,7 +111,7 @@ pub struct Service {
 }
 
 /// An answer, read whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,

@@ -1,0 +1,151 @@
+//! When the service cannot: it says so, says when to try again, and a repeat tells the truth.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::proxy::{Line, Proxy};
+use super::requests::{allocation, check_problem, event, problem, stock, without};
+use super::support::{Service, bicycles, database, eventually};
+
+/// A service whose line to the database can be cut.
+async fn service() -> (Service, Proxy) {
+    let proxy = Proxy::to(&database().await).await;
+    let service = Service::start_on(proxy.database.clone(), &["--round-trip-max-ms", "500"]).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    service.grant("onhand", stock("stock", 10)).await;
+    (service, proxy)
+}
+
+#[tokio::test]
+async fn without_its_database_it_says_that_it_cannot_tell_and_goes_on_afterwards() {
+    let (service, proxy) = service().await;
+    proxy.set(Line::Cut);
+    let code = "database-unavailable";
+    let problem = service.refuse("allocation/allocate", allocation("a", "Online", 8), code).await;
+    assert_eq!(problem["id"], "a");
+    service.refuse("allocation/query", without(event("", json!({})), "id"), code).await;
+    self::problem(&service.configure(bicycles()).await, code);
+    self::problem(&service.get("/readyz").await, code);
+    assert_eq!(service.get("/healthz").await.status, 200);
+    let lines = service.post("onhand/bulk", json!([stock("line", 1)])).await;
+    assert_eq!(lines.status, 207);
+    check_problem(&lines.json()[0], code);
+
+    proxy.set(Line::Open);
+    assert_eq!(service.get("/readyz").await.status, 200);
+    let granted = service.grant("allocation/allocate", allocation("a", "Online", 8)).await;
+    assert_eq!((&granted["availableToAllocate"], &granted["version"]), (&json!(2), &json!(2)));
+    service
+        .refuse("allocation/allocate", allocation("b", "Online", 3), "insufficient-available-to-allocate")
+        .await;
+    assert_eq!(service.verify().await, 2);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_told_by_a_repeat() {
+    let (service, proxy) = service().await;
+    service.grant("allocation/allocate", allocation("before", "Online", 1)).await;
+    proxy.set(Line::Mute);
+    let lost = allocation("lost", "Online", 8);
+    service.refuse("allocation/allocate", lost.clone(), "database-unavailable").await;
+    proxy.set(Line::Open);
+    let repeat = service.post("allocation/allocate", lost).await;
+    assert_eq!(repeat.status, 200, "{}", repeat.text);
+    assert_eq!(repeat.header("idempotent-replayed"), Some("true"), "it was done, unheard");
+    assert_eq!(repeat.json()["availableToAllocate"], json!(1));
+    service
+        .refuse("allocation/allocate", allocation("more", "Online", 2), "insufficient-available-to-allocate")
+        .await;
+    assert_eq!(service.verify().await, 3);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn when_too_much_is_waiting_more_is_sent_away_and_can_come_again() {
+    let tight = ["--shards", "1", "--queue-commands-max", "1", "--batch-commands-max", "1"];
+    let service = Arc::new(Service::start_on(database().await, &tight).await);
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    service.grant("onhand", stock("stock", 100)).await;
+    // As long as this row is locked, nothing is committed.
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let mut lock = connection.begin().await.unwrap();
+    sqlx::query("SELECT FROM environment FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for task in 0..8 {
+        let service = Arc::clone(&service);
+        tasks.spawn(async move {
+            let body = allocation(&task.to_string(), "Online", 1);
+            (task, service.post("allocation/allocate", body).await)
+        });
+    }
+    // One is being committed and one waits: six at least are not taken.
+    let mut away = Vec::new();
+    while away.len() < 6 {
+        let (task, answer) = tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(problem(&answer, "overloaded")["id"], task.to_string());
+        away.push(task);
+    }
+    lock.rollback().await.unwrap();
+    while let Some(ended) = tasks.join_next().await {
+        let (_, answer) = ended.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    for task in away {
+        service.grant("allocation/allocate", allocation(&task.to_string(), "Online", 1)).await;
+    }
+    assert_eq!(service.balances(json!({})).await, json!([["Online", 8, 0, 8, 0]]));
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+/// A connection that has sent the head of a request but for its end.
+async fn half_a_request(address: &str, start: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(start.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn rest(mut stream: TcpStream, end: &str) -> (String, serde_json::Value) {
+    stream.write_all(end.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_lowercase(), serde_json::from_str(body).unwrap())
+}
+
+#[tokio::test]
+async fn while_it_stops_it_finishes_what_was_begun_and_is_not_ready() {
+    let service = Service::with_stock(10).await;
+    let address = service.base.strip_prefix("http://").unwrap().to_owned();
+    let ready = half_a_request(&address, "GET /readyz HTTP/1.1\r\nHost: it\r\n").await;
+    let body = allocation("a", "Online", 8).to_string();
+    let head = format!(
+        "POST /api/environment/test/allocation/allocate HTTP/1.1\r\nHost: it\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let command = half_a_request(&address, &head).await;
+    // Connections are accepted in order: once this is answered, the others are open.
+    assert_eq!(service.get("/healthz").await.status, 200);
+    let database = service.database.clone();
+    let stopped = tokio::spawn(service.stop());
+    eventually("the address is free", || async { TcpStream::connect(&address).await.is_err() }).await;
+
+    let (head, answer) = rest(ready, "\r\n").await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert!(head.contains("\r\nretry-after: 1") && head.contains("application/problem+json"), "{head}");
+    check_problem(&answer, "shutting-down");
+    let (head, answer) = rest(command, &body).await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert_eq!(answer["availableToAllocate"], json!(2));
+    stopped.await.unwrap();
+
+    let service = Service::start_on(database, &[]).await;
+    assert_eq!(service.balances(json!({})).await, json!([["Online", 8, 0, 8, 0]]));
+    service.stop().await;
+}
