@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, Method, Response, header};
@@ -27,6 +27,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use http_body_util::{BodyExt, Limited};
 use sqlx::PgPool;
+use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -73,6 +74,9 @@ impl Shared {
 }
 
 type App = Arc<Shared>;
+
+/// Most bytes of a refused body that are still read.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
 
 /// The environment that a request's path names.
 #[derive(Clone)]
@@ -202,25 +206,46 @@ async fn take_body(
     if !matches!(*request.method(), Method::POST | Method::PUT) {
         return next.run(request).await;
     }
-    let (parts, body) = request.into_parts();
-    match read_body(&app.limits, &parts, body).await {
+    let (parts, mut body) = request.into_parts();
+    let deadline = Instant::now() + app.limits.body_time_max;
+    match read_body(&app.limits, &parts, &mut body, deadline).await {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(problem) => {
+            if !parts.headers.contains_key(header::EXPECT) {
+                discard(body, deadline).await;
+            }
             let mut response = problem.into_response();
-            // What is left of the body is not waited for.
+            // What is left of the body after that is not waited for.
             response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
             response
         }
     }
 }
 
-async fn read_body(limits: &Limits, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+/// Reads what is left of a body that is refused, and throws it away. A connection that is
+/// closed over unread bytes is reset, and a client that is still sending then does not hear
+/// why. (One that asked whether to send at all has not begun.)
+async fn discard(body: Body, deadline: Instant) {
+    let mut rest = Limited::new(body, DISCARDED_BYTES_MAX);
+    let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+    let _ = tokio::time::timeout_at(deadline, read).await;
+}
+
+async fn read_body(
+    limits: &Limits,
+    parts: &Parts,
+    body: &mut Body,
+    deadline: Instant,
+) -> Result<Bytes, Problem> {
     if !is_json(parts) {
         return Err(Problem::UnsupportedMediaType);
     }
     let is_bulk = parts.uri.path().ends_with("/bulk");
     let limit = if is_bulk { limits.bulk_body_bytes_max } else { limits.body_bytes_max };
-    match tokio::time::timeout(limits.body_time_max, Limited::new(body, limit).collect()).await {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Problem::PayloadTooLarge(limit));
+    }
+    match tokio::time::timeout_at(deadline, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Problem::PayloadTooLarge(limit))
