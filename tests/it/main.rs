@@ -28,6 +28,7 @@ mod program;
 mod proxy;
 mod quantities;
 mod queries;
+mod raw;
 mod readme;
 mod repeats;
 mod requests;

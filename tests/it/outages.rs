@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::proxy::{Line, Proxy};
+use super::raw::{begin, end, head};
 use super::requests::{allocation, check_problem, event, problem, stock, without};
 use super::support::{Service, bicycles, database, eventually};
 
@@ -103,44 +103,24 @@ async fn when_too_much_is_waiting_more_is_sent_away_and_can_come_again() {
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-/// A connection that has sent the head of a request but for its end.
-async fn half_a_request(address: &str, start: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(start.as_bytes()).await.unwrap();
-    stream
-}
-
-async fn rest(mut stream: TcpStream, end: &str) -> (String, serde_json::Value) {
-    stream.write_all(end.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.to_lowercase(), serde_json::from_str(body).unwrap())
-}
-
 #[tokio::test]
 async fn while_it_stops_it_finishes_what_was_begun_and_is_not_ready() {
     let service = Service::with_stock(10).await;
     let address = service.base.strip_prefix("http://").unwrap().to_owned();
-    let ready = half_a_request(&address, "GET /readyz HTTP/1.1\r\nHost: it\r\n").await;
+    let ready = begin(&service, "GET /readyz HTTP/1.1\r\nHost: it\r\n").await;
     let body = allocation("a", "Online", 8).to_string();
-    let head = format!(
-        "POST /api/environment/test/allocation/allocate HTTP/1.1\r\nHost: it\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let command = half_a_request(&address, &head).await;
+    let command = begin(&service, &head(&format!("Content-Length: {}", body.len()))).await;
     // Connections are accepted in order: once this is answered, the others are open.
     assert_eq!(service.get("/healthz").await.status, 200);
     let database = service.database.clone();
     let stopped = tokio::spawn(service.stop());
     eventually("the address is free", || async { TcpStream::connect(&address).await.is_err() }).await;
 
-    let (head, answer) = rest(ready, "\r\n").await;
+    let (head, answer) = end(ready, "\r\n").await;
     assert!(head.starts_with("http/1.1 503"), "{head}");
     assert!(head.contains("\r\nretry-after: 1") && head.contains("application/problem+json"), "{head}");
     check_problem(&answer, "shutting-down");
-    let (head, answer) = rest(command, &body).await;
+    let (head, answer) = end(command, &body).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(answer["availableToAllocate"], json!(2));
     stopped.await.unwrap();

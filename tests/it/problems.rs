@@ -257,3 +257,18 @@ async fn every_problem_is_explained_at_its_type() {
     assert_ne!(one.header("x-request-id").unwrap(), another.header("x-request-id").unwrap());
     service.stop().await;
 }
+
+/// A connection that is closed over unread bytes is reset: the client would not hear why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_sends_far_too_much_hears_why() {
+    let service = Service::with_stock(1).await;
+    for _ in 0..20 {
+        let answer = service.post_text("onhand", vec![b' '; 9 << 20]).await;
+        problem(&answer, "payload-too-large");
+        let kind = ("content-type", "text/plain");
+        let path = "/api/environment/test/onhand";
+        let answer = service.send(Method::POST, path, &[kind], vec![b' '; 9 << 20]).await;
+        problem(&answer, "unsupported-media-type");
+    }
+    service.stop().await;
+}
