@@ -37,17 +37,11 @@ async fn it_says_that_it_is_up_and_can_serve() {
 }
 
 #[tokio::test]
-async fn it_serves_the_document_that_the_program_prints() {
+async fn its_json_is_the_document_that_the_program_prints() {
     let service = Service::start().await;
     let json = service.get("/openapi.json").await;
     assert_eq!(json.header("content-type"), Some("application/json"));
     assert_eq!(json.json(), *document());
-    let yaml = service.get("/openapi.yaml").await;
-    assert_eq!(yaml.text, ringfence::http::openapi_yaml().unwrap());
-    assert!(yaml.text.starts_with("openapi: 3.1"));
-    for path in document()["paths"].as_object().unwrap().keys() {
-        assert!(yaml.text.contains(&format!("\n  {path}:\n")), "{path}");
-    }
     service.stop().await;
 }
 
