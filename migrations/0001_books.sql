@@ -57,7 +57,7 @@ CREATE TABLE stock_node (
     -- The first four are allocated, consumed, cumulative allocated and cumulative consumed.
     own numeric[] NOT NULL CHECK (0 <= ALL (own[1:4])),
     total numeric[] NOT NULL CHECK (0 <= ALL (total[1:4])),
-    -- By measure: when it was last set, in microseconds since 1970; 0 when never.
+    -- By measure: when it was last set, in microseconds since 1970; NULL when never.
     set_at bigint[],
     PRIMARY KEY (environment_id, organization_id, product_id, dimensions)
 ) WITH (fillfactor = 50);

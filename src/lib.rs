@@ -21,7 +21,7 @@
 //! - `http/`: translates; decides nothing
 //!     - `mod.rs` routes and layers, `server.rs` connections, `path.rs` letter case in paths
 //!     - `form.rs` reads bodies, every fault with its place; `schema.rs` the same for the document
-//!     - `commands.rs` from a request to an answered command, one or many
+//!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
 //! - `engine/`: one queue and one writer per shard of products

@@ -110,6 +110,9 @@ pub struct Serve {
     /// Longest until a request's body is complete.
     #[arg(long, env = "RINGFENCE_BODY_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub body_time_max_ms: u64,
+    /// Longest that a client may take to read the next part of an answer.
+    #[arg(long, env = "RINGFENCE_WRITE_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub write_time_max_ms: u64,
     /// Longest that open requests are waited for when the service stops.
     #[arg(long, env = "RINGFENCE_DRAIN_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000)]
     pub drain_time_max_ms: u64,
@@ -119,6 +122,8 @@ pub struct Serve {
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest body of a bulk, in bytes (a limit of the wire contract).
 const BULK_BODY_BYTES_MAX: usize = 8 << 20;
+/// What the bodies of all open requests may have, in bytes.
+const ALL_BODIES_BYTES_MAX: usize = 64 << 20;
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers of a request.
@@ -151,6 +156,7 @@ impl Serve {
         http::Limits {
             body_bytes_max: BODY_BYTES_MAX,
             bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
+            all_bodies_bytes_max: ALL_BODIES_BYTES_MAX,
             request_time_max: Duration::from_millis(self.request_time_max_ms),
             body_time_max: Duration::from_millis(self.body_time_max_ms),
         }
@@ -161,6 +167,7 @@ impl Serve {
         http::server::Limits {
             connections_max: self.connections_max as usize,
             head_time_max: Duration::from_millis(self.head_time_max_ms),
+            write_time_max: Duration::from_millis(self.write_time_max_ms),
             head_bytes_max: HEAD_BYTES_MAX,
             headers_max: HEADERS_MAX,
             drain_time_max: Duration::from_millis(self.drain_time_max_ms),

@@ -135,6 +135,7 @@ impl Command {
     ) -> Result<Command, Refusal> {
         let groups = Groups::read(configuration, request)?;
         let path = configuration.path(target.dimension_data_source.as_deref(), &target.dimensions)?;
+        check_key(target, &path, &groups)?;
         if !matches!(request, Request::ChangeOnHand { .. } | Request::SetOnHand { .. }) {
             configuration.dimensions().require(&path)?;
         }
@@ -146,6 +147,30 @@ impl Command {
     pub fn means_the_same_as(&self, other: &Command) -> bool {
         self.product == other.product && self.path == other.path && self.operation == other.operation
     }
+}
+
+/// Most bytes of a product and a path together, and of a group path: the database looks
+/// stock up by all of them, and its index has no entries of more than 2,704 bytes.
+const KEY_BYTES_MAX: usize = 1_200;
+
+fn check_key(target: &Target<'_>, path: &DimensionPath, groups: &Groups) -> Result<(), Refusal> {
+    // A value in an array takes up to 8 bytes of its own.
+    let bytes = |values: &[Value]| values.iter().map(|value| value.as_str().len() + 8).sum::<usize>();
+    let ProductKey { environment, organization, product } = &target.product;
+    let place = bytes(path.values()) + bytes(&[environment.clone(), organization.clone(), product.clone()]);
+    for (pointer, length) in [
+        ("/dimensions", place),
+        ("/sourceGroups", groups.source.as_ref().map_or(0, |groups| bytes(groups.values()))),
+        ("/groups", groups.target.as_ref().map_or(0, |groups| bytes(groups.values()))),
+    ] {
+        if length > KEY_BYTES_MAX {
+            let detail = format!(
+                "has {length} bytes in all, with what belongs to it; at most {KEY_BYTES_MAX} are kept"
+            );
+            return Err(invalid(pointer, detail));
+        }
+    }
+    Ok(())
 }
 
 /// The group paths of a request, read before all else.
@@ -372,7 +397,7 @@ fn reserve(
     text: &str,
     checked: bool,
 ) -> Result<Operation, Refusal> {
-    let place = format!("{source}.{measure}");
+    let place = "/modifier".to_owned();
     let slot = configuration
         .measure(source, measure)
         .filter(|&slot| configuration.available_for_reservation(slot).is_some())

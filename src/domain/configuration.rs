@@ -34,6 +34,8 @@ const DATA_SOURCES_MAX: usize = 64;
 /// Most physical measures that an environment may ever have had; each costs every node a place.
 const MEASURES_MAX: usize = 256;
 const CALCULATED_MAX: usize = 64;
+const RESERVATION_MEASURES_MAX: usize = 16;
+const MAPPINGS_MAX: usize = 128;
 
 /// The configuration as a client writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -142,6 +144,19 @@ pub struct Usage {
     pub groups: usize,
     /// The measures of which some node's own quantity is not 0.
     pub measures: Vec<Slot>,
+}
+
+impl Usage {
+    /// What could be used of a configuration at most.
+    pub fn all_of(configuration: &Configuration) -> Usage {
+        let measures = configuration.sources.iter().flat_map(|source| &source.measures);
+        Usage {
+            any_stock: true,
+            dimensions: configuration.dimensions.names().len(),
+            groups: configuration.groups.names().len(),
+            measures: measures.map(|&(_, slot)| slot).collect(),
+        }
+    }
 }
 
 impl Configuration {
@@ -354,8 +369,13 @@ impl Builder<'_> {
             &document.allocation.available_to_allocate,
             &sources,
         );
+        let given = &document.reservation.measures;
+        if given.len() > RESERVATION_MEASURES_MAX {
+            let fault = format!("has more than {RESERVATION_MEASURES_MAX} measures");
+            self.fault("/reservation/measures", fault);
+        }
         let mut reservations = Vec::new();
-        for (text, formula) in &document.reservation.measures {
+        for (text, formula) in given.iter().take(RESERVATION_MEASURES_MAX) {
             let place = pointer("/reservation/measures", text);
             let slot = MeasureName::parse(text).and_then(|name| find(&sources, &name));
             match slot {
@@ -466,8 +486,11 @@ impl Builder<'_> {
         texts: &BTreeMap<String, String>,
         dimensions: &[Name],
     ) -> DimensionMappings {
+        if texts.len() > MAPPINGS_MAX {
+            self.fault(parent, format!("has more than {MAPPINGS_MAX} mappings"));
+        }
         let mut mappings = DimensionMappings::new();
-        for (external, dimension) in texts {
+        for (external, dimension) in texts.iter().take(MAPPINGS_MAX) {
             let place = pointer(parent, external);
             let taken: Vec<Name> = mappings.iter().map(|(name, _)| name.clone()).collect();
             let Some(name) = self.name(&place, external, &taken) else { continue };

@@ -329,7 +329,10 @@ impl Rules<'_> {
     /// A sum that could not be kept exactly is an error, never a wrap.
     fn check_sums(&self, effects: &Effects) -> Result<(), Refusal> {
         let too_large = |quantity: Quantity| Refusal::InvalidQuantity {
-            pointer: "/quantity".to_owned(),
+            pointer: match self.command.operation {
+                Operation::ChangeOnHand { .. } | Operation::SetOnHand { .. } => "/quantities".to_owned(),
+                _ => "/quantity".to_owned(),
+            },
             text: quantity.to_string(),
             reason: InvalidQuantity::SumTooLarge,
         };

@@ -13,6 +13,10 @@ const ONE: i128 = 10_i128.pow(PLACES);
 const MILLIONTH: i128 = 1_000_000;
 /// Most decimal places of a quantity or coefficient in a request.
 const REQUEST_PLACES: i64 = 6;
+/// Most digits before the point that are read of a request; what is too large is refused after.
+const REQUEST_WHOLE_DIGITS: i64 = 22;
+/// Most digits before the point that a formula's value has: 64 terms of 10^18 times 10^6.
+const WHOLE_DIGITS: i64 = 26;
 /// Largest magnitude of a quantity in a request.
 const REQUEST_MAX: i128 = 10_i128.pow(15) * ONE;
 /// Largest magnitude of a coefficient.
@@ -70,7 +74,7 @@ impl Quantity {
     /// # Errors
     /// When the text is no such number.
     pub fn parse(text: &str) -> Result<Quantity, InvalidQuantity> {
-        let quantity = parse_decimal(text, REQUEST_PLACES)?;
+        let quantity = parse_decimal(text, REQUEST_PLACES, REQUEST_WHOLE_DIGITS)?;
         if quantity.0.abs() > REQUEST_MAX {
             return Err(InvalidQuantity::TooLarge);
         }
@@ -94,7 +98,7 @@ impl Quantity {
     /// # Errors
     /// When the text is no such number.
     pub fn parse_coefficient(text: &str) -> Result<Quantity, InvalidQuantity> {
-        let coefficient = parse_decimal(text, REQUEST_PLACES)?;
+        let coefficient = parse_decimal(text, REQUEST_PLACES, REQUEST_WHOLE_DIGITS)?;
         if coefficient.0.abs() > COEFFICIENT_MAX {
             return Err(InvalidQuantity::CoefficientTooLarge);
         }
@@ -158,7 +162,7 @@ impl std::iter::Sum for Quantity {
 }
 
 /// Reads `-12.5e3`: a sign, digits, at most one point, at most one exponent.
-fn parse_decimal(text: &str, places_max: i64) -> Result<Quantity, InvalidQuantity> {
+fn parse_decimal(text: &str, places_max: i64, whole_digits_max: i64) -> Result<Quantity, InvalidQuantity> {
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -191,12 +195,12 @@ fn parse_decimal(text: &str, places_max: i64) -> Result<Quantity, InvalidQuantit
         return Err(InvalidQuantity::TooPrecise);
     }
     let whole_digits = (digits - leading) as i64 - places;
-    if whole_digits > 22 {
+    if whole_digits > whole_digits_max {
         return Err(InvalidQuantity::TooLarge);
     }
     let significant = whole.bytes().chain(fraction.bytes()).skip(leading).take(digits - leading - trailing);
     let value = significant.fold(0_i128, |value, byte| value * 10 + i128::from(byte - b'0'));
-    // At most 22 digits before the point and 12 behind it, as just checked.
+    // At most 26 digits before the point and 12 behind it, as just checked: below 10^38.
     let value = value * 10_i128.pow((i64::from(PLACES) - places + trailing as i64) as u32);
     Ok(Quantity(if negative { -value } else { value }))
 }
@@ -219,7 +223,7 @@ fn parse_exponent(text: &str) -> Result<i64, InvalidQuantity> {
 impl std::str::FromStr for Quantity {
     type Err = InvalidQuantity;
     fn from_str(text: &str) -> Result<Quantity, InvalidQuantity> {
-        parse_decimal(text, i64::from(PLACES))
+        parse_decimal(text, i64::from(PLACES), WHOLE_DIGITS)
     }
 }
 
@@ -339,7 +343,8 @@ mod tests {
 
     #[test]
     fn survives_json() {
-        for text in ["0", "-3", "0.5", "999999999999999999.999999"] {
+        let largest = Quantity(64 * Quantity(SUM_MAX).times(Quantity(COEFFICIENT_MAX)).0).to_string();
+        for text in ["0", "-3", "0.5", "999999999999999999.999999", &largest] {
             let quantity: Quantity = text.parse().unwrap();
             let json = serde_json::to_string(&quantity).unwrap();
             assert_eq!(json, text);

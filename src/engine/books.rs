@@ -72,10 +72,7 @@ impl Books {
 
     /// The stock of a product, as far as it is held.
     pub(super) fn stock(&mut self, key: &ProductKey) -> &mut Stock {
-        if !self.products.contains(key) {
-            self.products.put(key.clone(), Stock::default());
-        }
-        self.products.get_or_insert_mut(key.clone(), Stock::default)
+        self.products.get_or_insert_mut_ref(key, Stock::default)
     }
 
     /// Adds what a command needs and the copy does not hold.

@@ -112,8 +112,9 @@ impl Pending {
     /// # Errors
     /// Says what stood in the way, and of which command.
     pub async fn answer(self) -> Reply {
-        // A writer answers everything that it took, so a lost reply means that it panicked.
-        self.0.await.unwrap_or_else(|_| Err(Failure::Internal.into()))
+        // A writer answers everything that it took, so a lost reply means that it panicked:
+        // whether it had committed is unknown.
+        self.0.await.unwrap_or_else(|_| Err(Failure::DatabaseUnavailable.into()))
     }
 }
 

@@ -112,9 +112,14 @@ impl Writer {
                 }
                 StoreError::Rejected(why) => return self.isolate(open, &why).await,
             }
-            // The commit may have happened or not: the ledger tells.
-            if outages > 1 || self.look_up(&mut open).await.is_err() {
+            if outages > 1 {
                 return reject(open, &Failure::DatabaseUnavailable);
+            }
+            // The commit may have happened or not: the ledger tells.
+            match self.look_up(&mut open).await {
+                Ok(()) => {}
+                Err(StoreError::Rejected(why)) => return self.isolate(open, &why).await,
+                Err(_) => return reject(open, &Failure::DatabaseUnavailable),
             }
         }
         reject(open, &Failure::Overloaded);
@@ -143,7 +148,7 @@ impl Writer {
             commands_of(open).map(|(command, _)| command.product.clone()).collect();
         let doubtful = self.answer(std::mem::take(open), judged);
         self.books.end_batch(products.iter());
-        if doubtful.is_empty() { Ok(()) } else { self.confirm(doubtful, open).await }
+        if doubtful.is_empty() { Ok(()) } else { self.confirm(doubtful, open, wait_for_turn).await }
     }
 
     /// The first try: one statement, on the copy of the books that is in memory.
@@ -264,12 +269,14 @@ impl Writer {
         doubtful
     }
 
-    /// A refusal is answered only when it is true now: the id is not in the ledger, and the
-    /// state and configuration that it rests on are still the stored ones.
+    /// A refusal is answered only when it is true: the id is not in the ledger, and the state
+    /// and configuration that it rests on are still the stored ones. What was read under the
+    /// locks was the stored state, whatever came after.
     async fn confirm(
         &mut self,
         doubtful: Vec<Doubtful>,
         open: &mut Vec<Submission>,
+        read_locked: bool,
     ) -> Result<(), StoreError> {
         let answer = self.ask_about(&doubtful).await;
         let (found, fresh) = match answer {
@@ -279,14 +286,17 @@ impl Writer {
                 return Err(error);
             }
         };
-        for ((doubtful, event), fresh) in doubtful.into_iter().zip(found).zip(fresh) {
+        let mut found = found.into_iter();
+        for (doubtful, fresh) in doubtful.into_iter().zip(fresh) {
             let Doubtful { submission, rejection, version } = doubtful;
-            if let Some(event) = event {
-                self.remember(Arc::new(event));
-                open.push(submission);
-            } else if fresh.configuration != submission.configuration.version {
+            let known: Vec<Event> = found.by_ref().take(submission.commands.len()).flatten().collect();
+            let is_repeat = !known.is_empty();
+            known.into_iter().for_each(|event| self.remember(Arc::new(event)));
+            if fresh.configuration != submission.configuration.version {
                 reject(vec![submission], &Failure::ConfigurationChanged);
-            } else if fresh.version != version {
+            } else if is_repeat {
+                open.push(submission);
+            } else if fresh.version != version && !read_locked {
                 self.books.forget(&submission.commands[rejection.index].product);
                 open.push(submission);
             } else {
@@ -296,20 +306,33 @@ impl Writer {
         Ok(())
     }
 
+    /// Looks up the events of all commands of refused submissions, and the versions that
+    /// each refusal rests on.
     async fn ask_about(
         &mut self,
         doubtful: &[Doubtful],
     ) -> Result<(Vec<Option<Event>>, Vec<state::Freshness>), StoreError> {
-        let refused = doubtful.iter().map(|Doubtful { submission, rejection, .. }| {
-            (&submission.commands[rejection.index], &submission.configuration)
-        });
-        let commands: Vec<_> =
-            refused.clone().map(|(command, versioned)| (command, &versioned.configuration)).collect();
-        let roots: Vec<_> =
-            refused.map(|(command, versioned)| (&command.product, root(command, versioned))).collect();
+        let commands: Vec<_> = doubtful
+            .iter()
+            .flat_map(|Doubtful { submission, .. }| {
+                submission.commands.iter().map(|command| (command, &submission.configuration.configuration))
+            })
+            .collect();
+        let roots: Vec<_> = doubtful
+            .iter()
+            .map(|Doubtful { submission, rejection, .. }| {
+                let command = &submission.commands[rejection.index];
+                (&command.product, root(command, &submission.configuration))
+            })
+            .collect();
         let mut connection = self.link.check_out().await?;
         let exchange = async {
-            let found = ledger::find(&mut connection, &commands).await?;
+            let found = match ledger::find(&mut connection, &commands).await {
+                // An event uses a measure that the configuration does not know yet, so the
+                // versions will tell that it is outdated.
+                Err(StoreError::Conflict) => vec![None; commands.len()],
+                found => found?,
+            };
             Ok((found, state::freshness(&mut connection, &roots).await?))
         };
         let answer = self.link.bounded(exchange).await;

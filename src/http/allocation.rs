@@ -96,7 +96,7 @@ pub(super) async fn allocate(
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
     })?;
-    Ok(app.run(&environment.id, asked).await)
+    Ok(app.run(&environment, asked).await)
 }
 
 /// Gives what was set aside back to the common pool.
@@ -115,7 +115,7 @@ pub(super) async fn unallocate(
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
     })?;
-    Ok(app.run(&environment.id, asked).await)
+    Ok(app.run(&environment, asked).await)
 }
 
 /// Moves what was set aside to another group path.
@@ -135,7 +135,7 @@ pub(super) async fn reallocate(
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
     })?;
-    Ok(app.run(&environment.id, asked).await)
+    Ok(app.run(&environment, asked).await)
 }
 
 /// Takes what was set aside for an order.
@@ -157,7 +157,7 @@ pub(super) async fn consume(
             .nested("physicalMeasures", "Addition or Subtraction", direction)
             .unwrap_or_default(),
     })?;
-    Ok(app.run(&environment.id, asked).await)
+    Ok(app.run(&environment, asked).await)
 }
 
 fn direction(raw: &str) -> Option<Direction> {
@@ -229,13 +229,11 @@ pub(super) async fn query(
     let groups = form.optional_pairs(groups_name).unwrap_or_default();
     let rollup = form.boolean("rollup").unwrap_or(false);
     form.finish()?;
-    let mut versioned = app.environments.get(environment.id.as_str()).await?;
-    let judge = |versioned: &crate::store::configuration::Versioned| {
-        let configuration = &versioned.configuration;
-        let groups = configuration.groups().filter("/groups", &groups)?;
-        Ok((groups, configuration.path(source.as_deref(), &dimensions)?))
-    };
-    let (groups, path) = app.environments.judge(environment.id.as_str(), &mut versioned, judge).await?;
+    // Other instances change configurations too, and a query has no guard that would notice.
+    let versioned = app.environments.current(environment.id.as_str()).await?;
+    let configuration = &versioned.configuration;
+    let groups = configuration.groups().filter("/groups", &groups)?;
+    let path = configuration.path(source.as_deref(), &dimensions)?;
     let mut connection = app.readers.acquire().await.map_err(StoreError::from)?;
     let balances = query::balances(&mut connection, &key, &path, &groups, BALANCES_MAX as i64 + 1).await?;
     drop(connection);
@@ -247,7 +245,6 @@ pub(super) async fn query(
         balances.into_iter().map(|(groups, balance)| (groups.values().to_vec(), balance)).collect();
     let lowest_given = groups.iter().rposition(Option::is_some).map_or(1, |lowest| lowest + 1);
     let balances = if rollup { roll_up(balances, lowest_given) } else { balances };
-    let configuration = &versioned.configuration;
     let place = configuration.dimensions().place(path.values());
     let records: Vec<Record<'_>> = balances
         .into_iter()

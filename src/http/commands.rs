@@ -1,8 +1,6 @@
 //! From a request to an answered command, one or many.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -10,20 +8,15 @@ use axum::response::IntoResponse;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::domain::command::{Command, ProductKey, Request, Target};
+use crate::domain::command::{ProductKey, Request, Target};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Refusal;
 use crate::domain::state::Balance;
-use crate::engine::{Failure, Pending, Receipt};
-use crate::store::configuration::Versioned;
+use crate::engine::Receipt;
 
-use super::Shared;
 use super::form::{Form, id_of};
 use super::problem::{Problem, ProblemBody};
-
-/// How often a command is made again because the configuration changed meanwhile.
-const CONFIGURATIONS_MAX: usize = 4;
 
 /// A command as far as its form tells.
 #[derive(Clone)]
@@ -35,8 +28,8 @@ pub(super) struct Asked<'a> {
 /// A command whose form is wrong, with the id of the event that it was to be.
 #[derive(Clone)]
 pub(super) struct Unreadable {
-    problem: Problem,
-    id: Option<Value>,
+    pub(super) problem: Problem,
+    pub(super) id: Option<Value>,
 }
 
 impl Unreadable {
@@ -160,7 +153,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn of(receipt: &Receipt) -> Answer {
+    pub(super) fn of(receipt: &Receipt) -> Answer {
         let event = &receipt.event;
         let outcome = &event.outcome;
         Answer {
@@ -204,165 +197,4 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> 
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-impl Shared {
-    /// Does one command and answers it.
-    pub(super) async fn run(&self, environment: &Value, asked: Asked<'_>) -> Response<Body> {
-        let id = asked.target.id.clone();
-        match self.run_one(environment, &asked).await {
-            Ok(receipt) => {
-                let mut response = json(StatusCode::OK, &Answer::of(&receipt));
-                if receipt.replayed {
-                    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-                }
-                response
-            }
-            Err(problem) => problem.answer(Some(id), None),
-        }
-    }
-
-    async fn run_one(&self, environment: &Value, asked: &Asked<'_>) -> Result<Receipt, Problem> {
-        let mut versioned = self.environments.get(environment.as_str()).await?;
-        for _ in 0..CONFIGURATIONS_MAX {
-            let command = self.command(environment, &mut versioned, asked).await?;
-            let pending = self.engine.submit(command, Arc::clone(&versioned))?;
-            match self.answer_in_time(pending).await {
-                Ok(receipts) => return receipts.into_iter().next().ok_or(Problem::Internal),
-                Err((_, Failure::ConfigurationChanged)) => {
-                    versioned = self.current(environment, versioned).await?;
-                }
-                Err((_, failure)) => return Err(failure.into()),
-            }
-        }
-        Err(Problem::Overloaded)
-    }
-
-    async fn command(
-        &self,
-        environment: &Value,
-        versioned: &mut Arc<Versioned>,
-        asked: &Asked<'_>,
-    ) -> Result<Command, Problem> {
-        let judge =
-            |versioned: &Versioned| Command::new(&versioned.configuration, &asked.target, &asked.request);
-        self.environments.judge(environment.as_str(), versioned, judge).await
-    }
-
-    async fn current(
-        &self,
-        environment: &Value,
-        versioned: Arc<Versioned>,
-    ) -> Result<Arc<Versioned>, Problem> {
-        Ok(self.environments.newer_than(environment.as_str(), &versioned).await?.unwrap_or(versioned))
-    }
-
-    /// Waits for an answer as long as a request may take. The command goes on without it.
-    async fn answer_in_time(&self, pending: Pending) -> Result<Vec<Receipt>, (usize, Failure)> {
-        let limit: Duration = self.limits.request_time_max;
-        match tokio::time::timeout(limit, pending.answer()).await {
-            Ok(Ok(receipts)) => Ok(receipts),
-            Ok(Err(rejection)) => Err((rejection.index, rejection.failure)),
-            Err(_) => Err((0, Failure::Overloaded)),
-        }
-    }
-
-    /// Does the lines of a bulk independently of each other.
-    pub(super) async fn run_lines(&self, environment: &Value, lines: Vec<Line<'_>>) -> Response<Body> {
-        let mut versioned = match self.environments.get(environment.as_str()).await {
-            Ok(versioned) => versioned,
-            Err(problem) => return problem.answer(None, None),
-        };
-        let mut pending = Vec::with_capacity(lines.len());
-        for line in &lines {
-            pending.push(match line {
-                Ok(asked) => self.submit_line(environment, &mut versioned, asked).await,
-                Err(unreadable) => Err(unreadable.problem.clone()),
-            });
-        }
-        let mut results = Vec::with_capacity(lines.len());
-        for (line, pending) in lines.iter().zip(pending) {
-            let id = match line {
-                Ok(asked) => Some(asked.target.id.clone()),
-                Err(unreadable) => unreadable.id.clone(),
-            };
-            let receipt = match (line, pending) {
-                (_, Err(problem)) => Err(problem),
-                (Err(unreadable), Ok(_)) => Err(unreadable.problem.clone()),
-                (Ok(asked), Ok(pending)) => match self.answer_in_time(pending).await {
-                    Ok(receipts) => receipts.into_iter().next().ok_or(Problem::Internal),
-                    Err((_, Failure::ConfigurationChanged)) => self.run_one(environment, asked).await,
-                    Err((_, failure)) => Err(failure.into()),
-                },
-            };
-            results.push(match receipt {
-                Ok(receipt) => LineAnswer::Done(Box::new(Answer::of(&receipt))),
-                Err(problem) => LineAnswer::Failed(Box::new(problem.body(id, None))),
-            });
-        }
-        let all_done = results.iter().all(|result| matches!(result, LineAnswer::Done(_)));
-        json(if all_done { StatusCode::OK } else { StatusCode::MULTI_STATUS }, &results)
-    }
-
-    async fn submit_line(
-        &self,
-        environment: &Value,
-        versioned: &mut Arc<Versioned>,
-        asked: &Asked<'_>,
-    ) -> Result<Pending, Problem> {
-        let command = self.command(environment, versioned, asked).await?;
-        Ok(self.engine.submit_when_free(vec![command], Arc::clone(versioned)).await?)
-    }
-
-    /// Does all lines of a bulk or none.
-    pub(super) async fn run_together(&self, environment: &Value, lines: Vec<Line<'_>>) -> Response<Body> {
-        let mut asked = Vec::with_capacity(lines.len());
-        for (index, line) in lines.into_iter().enumerate() {
-            match line {
-                Ok(line) => asked.push(line),
-                Err(Unreadable { problem, id }) => return problem.answer(id, Some(index)),
-            }
-        }
-        match self.try_together(environment, &asked).await {
-            Ok(receipts) => {
-                let results: Vec<LineAnswer> =
-                    receipts.iter().map(|receipt| LineAnswer::Done(Box::new(Answer::of(receipt)))).collect();
-                json(StatusCode::OK, &results)
-            }
-            Err((index, problem)) => {
-                let id = index.and_then(|index| asked.get(index)).map(|asked| asked.target.id.clone());
-                problem.answer(id, index)
-            }
-        }
-    }
-
-    async fn try_together(
-        &self,
-        environment: &Value,
-        asked: &[Asked<'_>],
-    ) -> Result<Vec<Receipt>, (Option<usize>, Problem)> {
-        let whole = |problem: Problem| (None, problem);
-        let mut versioned = self.environments.get(environment.as_str()).await.map_err(whole)?;
-        for _ in 0..CONFIGURATIONS_MAX {
-            let start = versioned.version;
-            let mut commands = Vec::with_capacity(asked.len());
-            for (index, line) in asked.iter().enumerate() {
-                let command = self.command(environment, &mut versioned, line).await;
-                commands.push(command.map_err(|problem| (Some(index), problem))?);
-            }
-            if versioned.version != start {
-                continue;
-            }
-            let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await;
-            match self.answer_in_time(pending.map_err(|failure| whole(failure.into()))?).await {
-                Ok(receipts) => return Ok(receipts),
-                Err((_, Failure::ConfigurationChanged)) => {
-                    versioned = self.current(environment, versioned).await.map_err(whole)?;
-                }
-                Err((index, failure @ Failure::Refused(_))) => return Err((Some(index), failure.into())),
-                Err((_, failure)) => return Err(whole(failure.into())),
-            }
-        }
-        Err(whole(Problem::Overloaded))
-    }
 }

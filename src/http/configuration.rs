@@ -18,7 +18,7 @@ use crate::store::configuration::{Change, ChangeError, Precondition, replace};
 use super::commands::json;
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
-use super::{App, Environment};
+use super::{App, Environment, NewEnvironment};
 
 const DOCUMENT: &[&str] =
     &["dimensions", "requiredDimensions", "dataSources", "allocation", "reservation", "calculatedMeasures"];
@@ -105,8 +105,7 @@ fn tagged(mut response: Response<Body>, version: i64) -> Response<Body> {
     ),
 )]
 pub(super) async fn get(State(app): State<App>, environment: Environment) -> Result<Response<Body>, Problem> {
-    let kept = app.environments.get(environment.id.as_str()).await?;
-    let current = app.environments.newer_than(environment.id.as_str(), &kept).await?.unwrap_or(kept);
+    let current = app.environments.current(environment.id.as_str()).await?;
     Ok(tagged(json(StatusCode::OK, current.configuration.document()), current.version))
 }
 
@@ -132,7 +131,7 @@ struct ChangeBody<'a> {
 )]
 pub(super) async fn put(
     State(app): State<App>,
-    environment: Environment,
+    environment: NewEnvironment,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {

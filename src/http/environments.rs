@@ -1,4 +1,4 @@
-//! The configurations in memory, and judging requests under the current one.
+//! The configurations in memory.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use sqlx::PgPool;
 
-use crate::domain::refusal::Refusal;
 use crate::store::StoreError;
 use crate::store::configuration::{self, Versioned};
 
@@ -70,22 +69,9 @@ impl Environments {
         self.kept().put(environment.to_owned(), versioned);
     }
 
-    /// Reads a request under the current configuration. What the kept one refuses may be
-    /// right under a newer one, so a refusal is given only by the current one.
-    pub(crate) async fn judge<T>(
-        &self,
-        environment: &str,
-        versioned: &mut Arc<Versioned>,
-        judge: impl Fn(&Versioned) -> Result<T, Refusal>,
-    ) -> Result<T, Problem> {
-        loop {
-            match judge(versioned) {
-                Ok(judged) => return Ok(judged),
-                Err(refusal) => match self.newer_than(environment, versioned).await? {
-                    Some(newer) => *versioned = newer,
-                    None => return Err(refusal.into()),
-                },
-            }
-        }
+    /// The current configuration, whatever is kept.
+    pub(crate) async fn current(&self, environment: &str) -> Result<Arc<Versioned>, Problem> {
+        let kept = self.get(environment).await?;
+        Ok(self.newer_than(environment, &kept).await?.unwrap_or(kept))
     }
 }

@@ -9,6 +9,7 @@ mod health;
 mod onhand;
 mod path;
 pub(crate) mod problem;
+mod running;
 mod schema;
 pub mod server;
 
@@ -27,6 +28,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use http_body_util::{BodyExt, Limited};
 use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
@@ -40,6 +42,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
 use crate::engine::Handle;
+use crate::store::configuration::Versioned;
 
 use environments::Environments;
 use problem::Problem;
@@ -51,6 +54,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
     pub bulk_body_bytes_max: usize,
+    /// What the bodies of all open requests may have, in bytes.
+    pub all_bodies_bytes_max: usize,
     /// Longest time from a request's last byte to its answer.
     pub request_time_max: Duration,
     /// Longest time until a body is complete.
@@ -64,12 +69,15 @@ pub struct Shared {
     readers: PgPool,
     limits: Limits,
     draining: Arc<AtomicBool>,
+    /// Room for the bodies of all requests, by the byte.
+    room: Arc<Semaphore>,
 }
 
 impl Shared {
     /// Puts together what the handlers need; `draining` is what readiness goes by.
     pub fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
-        Shared { engine, environments: Environments::new(readers.clone()), readers, limits, draining }
+        let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
+        Shared { engine, environments: Environments::new(readers.clone()), readers, limits, draining, room }
     }
 }
 
@@ -78,9 +86,14 @@ type App = Arc<Shared>;
 /// Most bytes of a refused body that are still read.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 
-/// The environment that a request's path names.
-#[derive(Clone)]
+/// The environment that a request's path names, with its configuration as it is kept.
 struct Environment {
+    id: Value,
+    versioned: Arc<Versioned>,
+}
+
+/// The environment that a request's path names, which need not exist yet.
+struct NewEnvironment {
     id: Value,
 }
 
@@ -97,17 +110,28 @@ impl IntoParams for Environment {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Environment {
+async fn environment_id(parts: &mut Parts, app: &App) -> Result<String, Problem> {
+    let words = Path::<Vec<(String, String)>>::from_request_parts(parts, app).await;
+    let Path(words) = words.map_err(|_| Problem::NotFound)?;
+    words.into_iter().next().map(|(_, id)| id).ok_or(Problem::NotFound)
+}
+
+impl FromRequestParts<App> for Environment {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Environment, Problem> {
-        let Path(words) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Problem::NotFound)?;
-        let (_, id) = words.into_iter().next().ok_or(Problem::NotFound)?;
-        match Value::parse(&id) {
-            Ok(id) => Ok(Environment { id }),
-            Err(_) => Err(Problem::UnknownEnvironment(id)),
-        }
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Environment, Problem> {
+        let id = environment_id(parts, app).await?;
+        let Ok(value) = Value::parse(&id) else { return Err(Problem::UnknownEnvironment(id)) };
+        Ok(Environment { versioned: app.environments.get(&id).await?, id: value })
+    }
+}
+
+impl FromRequestParts<App> for NewEnvironment {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<NewEnvironment, Problem> {
+        let id = environment_id(parts, app).await?;
+        let id = Value::parse(&id)
+            .map_err(|error| Problem::invalid("", format!("cannot be of an environment whose id {error}")))?;
+        Ok(NewEnvironment { id })
     }
 }
 
@@ -172,8 +196,8 @@ pub fn router(shared: Shared) -> Router {
         .merge(swagger)
         // These hold for the routes that are there already, so they come last.
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), take_body))
         .fallback(async || Problem::NotFound)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), take_body))
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(identify))
@@ -204,12 +228,15 @@ async fn take_body(
     next: Next,
 ) -> Response<Body> {
     if !matches!(*request.method(), Method::POST | Method::PUT) {
-        return next.run(request).await;
+        return in_time(&app.limits, next.run(request)).await;
     }
     let (parts, mut body) = request.into_parts();
     let deadline = Instant::now() + app.limits.body_time_max;
-    match read_body(&app.limits, &parts, &mut body, deadline).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+    match read_body(&app, &parts, &mut body, deadline).await {
+        // The room is held until the answer is there: what was read of the body lives so long.
+        Ok((bytes, _room)) => {
+            in_time(&app.limits, next.run(Request::from_parts(parts, Body::from(bytes)))).await
+        }
         Err(problem) => {
             if !parts.headers.contains_key(header::EXPECT) {
                 discard(body, deadline).await;
@@ -222,6 +249,12 @@ async fn take_body(
     }
 }
 
+/// Answers 503 when there is no answer in time. A command that was taken goes on without it.
+async fn in_time(limits: &Limits, answer: impl Future<Output = Response<Body>>) -> Response<Body> {
+    let answer = tokio::time::timeout(limits.request_time_max, answer).await;
+    answer.unwrap_or_else(|_| Problem::Overloaded.into_response())
+}
+
 /// Reads what is left of a body that is refused, and throws it away. A connection that is
 /// closed over unread bytes is reset, and a client that is still sending then does not hear
 /// why. (One that asked whether to send at all has not begun.)
@@ -232,11 +265,12 @@ async fn discard(body: Body, deadline: Instant) {
 }
 
 async fn read_body(
-    limits: &Limits,
+    app: &Shared,
     parts: &Parts,
     body: &mut Body,
     deadline: Instant,
-) -> Result<Bytes, Problem> {
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let limits = &app.limits;
     if !is_json(parts) {
         return Err(Problem::UnsupportedMediaType);
     }
@@ -245,8 +279,12 @@ async fn read_body(
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::PayloadTooLarge(limit));
     }
+    let bytes = body.size_hint().exact().unwrap_or(limit as u64);
+    // At most the limit, which is a few MiB.
+    let room = Arc::clone(&app.room).acquire_many_owned(bytes as u32);
+    let Ok(Ok(room)) = tokio::time::timeout_at(deadline, room).await else { return Err(Problem::Overloaded) };
     match tokio::time::timeout_at(deadline, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Ok(collected)) => Ok((collected.to_bytes(), room)),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Problem::PayloadTooLarge(limit))
         }

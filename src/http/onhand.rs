@@ -94,7 +94,7 @@ pub(super) async fn change(
     let header_id = header_id(&headers);
     let asked = read_change(&body, &environment.id, header_id)
         .map_err(|problem| Unreadable::new(problem, &body, header_id))?;
-    Ok(app.run(&environment.id, asked).await)
+    Ok(app.run(&environment, asked).await)
 }
 
 /// How a bulk is done.
@@ -111,7 +111,7 @@ type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejecti
 
 async fn run_bulk<'a>(
     app: &App,
-    environment: &Value,
+    environment: &Environment,
     body: &'a [u8],
     options: Options,
     read: impl Fn(&'a [u8]) -> Result<Asked<'a>, Problem>,
@@ -124,9 +124,9 @@ async fn run_bulk<'a>(
     };
     let lines: Vec<Line<'a>> = items(body, LINES_MAX)?.into_iter().map(read).collect();
     if options.atomic {
-        return Ok(app.run_together(environment, lines).await);
+        return app.run_together(environment, lines).await;
     }
-    Ok(app.run_lines(environment, lines).await)
+    app.run_lines(environment, lines).await
 }
 
 /// Reports many movements at once.
@@ -144,7 +144,7 @@ pub(super) async fn change_bulk(
     options: Options,
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {
-    run_bulk(&app, &environment.id, &body, options, |line| read_change(line, &environment.id, None)).await
+    run_bulk(&app, &environment, &body, options, |line| read_change(line, &environment.id, None)).await
 }
 
 /// Reports what stock a data source has. Not older than the last report.
@@ -164,7 +164,7 @@ pub(super) async fn set_bulk(
     options: Options,
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {
-    run_bulk(&app, &environment.id, &body, options, |line| read_set(line, &environment.id, &source)).await
+    run_bulk(&app, &environment, &body, options, |line| read_set(line, &environment.id, &source)).await
 }
 
 #[cfg(test)]

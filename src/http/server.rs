@@ -10,6 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tower::Layer;
 use tower::ServiceExt;
 use tower::util::MapRequestLayer;
@@ -23,6 +24,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Longest time until a request's head is complete, and that a connection may idle.
     pub head_time_max: Duration,
+    /// Longest that a client may take to read the next part of an answer.
+    pub write_time_max: Duration,
     /// Longest head of a request, in bytes.
     pub head_bytes_max: usize,
     /// Most headers of a request.
@@ -46,13 +49,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut st
         let service = TowerToHyperService::new(service.clone().map_request(
             |request: hyper::Request<hyper::body::Incoming>| request.map(axum::body::Body::new),
         ));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.write_time_max));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_time_max)
             .max_buf_size(limits.head_bytes_max)
             .max_headers(limits.headers_max);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
         let mut stop = stop.clone();
         connections.spawn(async move {
             let mut connection = std::pin::pin!(connection);

@@ -287,10 +287,9 @@ impl Batch {
 
 fn set_at(node: &Node) -> Option<String> {
     let last = node.set_at.iter().map(|&(slot, _)| slot).max()?;
-    let mut times = vec![0; last.index() + 1];
+    let mut texts = vec!["NULL".to_owned(); last.index() + 1];
     for &(slot, time) in &node.set_at {
-        times[slot.index()] = time.0;
+        texts[slot.index()] = time.0.to_string();
     }
-    let texts: Vec<String> = times.iter().map(i64::to_string).collect();
     Some(format!("{{{}}}", texts.join(",")))
 }

@@ -46,7 +46,7 @@ pub enum Precondition {
     None,
     /// There is one.
     Exists,
-    /// It is one of these; the list is not empty.
+    /// It is this one.
     Version(i64),
     /// It is none that there ever was.
     Never,
@@ -146,22 +146,26 @@ pub async fn replace(
     let old = read(&mut transaction, environment, None).await?;
     let slots = old.as_ref().map_or(&[][..], |old| old.configuration.slots());
     let configuration = Configuration::new(document, slots)?;
-    let mut over_allocated = 0;
     if let Some(old) = &old {
         if old.configuration.document() == configuration.document() {
-            return Ok(Change {
-                stored: Versioned { version: old.version, configuration },
-                created: false,
-                over_allocated,
-            });
+            let stored = Versioned { version: old.version, configuration };
+            return Ok(Change { stored, created: false, over_allocated: 0 });
         }
-        configuration.check_replaces(&old.configuration, &usage(&mut transaction, environment).await?)?;
-        let formulas = (old.configuration.available_to_allocate(), configuration.available_to_allocate());
-        over_allocated = newly_over_allocated(&mut transaction, environment, formulas).await?;
+        // Commands wait as long as the row is locked, so the stored data is read only for a
+        // change that it could contradict.
+        if configuration.check_replaces(&old.configuration, &Usage::all_of(&old.configuration)).is_err() {
+            configuration.check_replaces(&old.configuration, &usage(&mut transaction, environment).await?)?;
+        }
     }
     let version = current.unwrap_or(0) + 1;
     write(&mut transaction, environment, version, &configuration).await?;
     transaction.commit().await.map_err(StoreError::from)?;
+    let over_allocated = match &old {
+        Some(old) => {
+            newly_over_allocated(connection, environment, (&old.configuration, &configuration)).await?
+        }
+        None => 0,
+    };
     Ok(Change { stored: Versioned { version, configuration }, created: current.is_none(), over_allocated })
 }
 
@@ -234,14 +238,19 @@ async fn usage(connection: &mut PgConnection, environment: &str) -> Result<Usage
     })
 }
 
+/// Counts the nodes that the change of the formula brings below zero, once it holds: nobody
+/// waits for the count.
 async fn newly_over_allocated(
     connection: &mut PgConnection,
     environment: &str,
-    (old, new): (&Formula, &Formula),
+    (old, new): (&Configuration, &Configuration),
 ) -> Result<i64, StoreError> {
+    let (old, new) = (old.available_to_allocate(), new.available_to_allocate());
     if old == new {
         return Ok(0);
     }
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    super::bound_statements(&mut transaction, WHOLE_READ_MAX).await?;
     let columns = |formula: &Formula| -> (Vec<i64>, Vec<String>) {
         formula
             .terms()
@@ -263,7 +272,8 @@ async fn newly_over_allocated(
         &new_places,
         &new_coefficients,
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *transaction)
     .await?;
+    transaction.rollback().await?;
     Ok(row.count)
 }

@@ -274,6 +274,36 @@ pub struct Recorded {
     pub configuration_version: i64,
 }
 
+/// Reads the events that have these ids, each with the version of the configuration that it
+/// was decided under.
+///
+/// # Errors
+/// When the database does not answer, or an event is not readable.
+pub async fn named(
+    connection: &mut PgConnection,
+    environment: &str,
+    ids: &[String],
+    configuration: &Configuration,
+) -> Result<Vec<(Event, i64)>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
+                  quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
+                  outcome::text AS "outcome!"
+           FROM ledger WHERE environment_id = $1 AND id = ANY($2)"#,
+        environment,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let version = row.configuration_version;
+            Ok((row.event(configuration)?, version))
+        })
+        .collect()
+}
+
 /// Reads an environment's events in the order of the ledger, `most` at a time.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub async fn nodes(
     let (keys, paths) = columns(wanted.iter().map(|(key, path)| (key, path.values())));
     let rows = sqlx::query!(
         r#"SELECT k.place AS "place!", n.version, n.own::text[] AS "own!: Vec<String>",
-                  n.total::text[] AS "total!: Vec<String>", n.set_at
+                  n.total::text[] AS "total!: Vec<String>", n.set_at AS "set_at: Vec<Option<i64>>"
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
                 AS k (environment_id, organization_id, product_id, dimensions, place)
            JOIN stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
@@ -73,7 +73,7 @@ pub(super) fn node(
     version: i64,
     own: &[String],
     total: &[String],
-    set_at: Option<Vec<i64>>,
+    set_at: Option<Vec<Option<i64>>>,
 ) -> Result<Node, StoreError> {
     let measures = |texts: &[String]| -> Result<Measures, StoreError> {
         Ok(Measures::new(texts.iter().map(|text| text::quantity(text)).collect::<Result<_, _>>()?))
@@ -83,7 +83,7 @@ pub(super) fn node(
         version: version as u64,
         own: measures(own)?,
         total: measures(total)?,
-        set_at: times.filter(|&(_, at)| at != 0).map(|(slot, at)| (Slot(slot), Timestamp(at))).collect(),
+        set_at: times.filter_map(|(slot, at)| Some((Slot(slot), Timestamp(at?)))).collect(),
         balances: Default::default(),
     })
 }

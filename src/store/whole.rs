@@ -39,7 +39,7 @@ pub async fn read(
     };
     let nodes = sqlx::query!(
         r#"SELECT organization_id, product_id, dimensions, version, own::text[] AS "own!: Vec<String>",
-                  total::text[] AS "total!: Vec<String>", set_at
+                  total::text[] AS "total!: Vec<String>", set_at AS "set_at: Vec<Option<i64>>"
            FROM stock_node WHERE environment_id = $1"#,
         environment,
     )

@@ -197,7 +197,7 @@ fn sums_stop_before_they_could_be_inexact() {
     check(
         "1000 times post iv.onhand+1e15 at 1/11
          then iv.onhand 1000000000000000000 at 1/11
-         post iv.onhand+0.000001 at 1/11     => refused /quantity is 0.000001, which would lead to a sum beyond 10^18
+         post iv.onhand+0.000001 at 1/11     => refused /quantities is 0.000001, which would lead to a sum beyond 10^18
          post iv.onhand+1        at 1/11/red => refused sum beyond 10^18
          set  iv.onhand=1        at 1/11/red => refused sum beyond 10^18
          post iv.onhand+1        at 1/12     => available 1

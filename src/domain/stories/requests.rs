@@ -92,8 +92,8 @@ fn a_measure_must_be_one_that_the_request_may_move() {
          consume 1 at 1/11 by Web with iv.softreserved+,@iv.@softreserved+ => refused adds to two reservation measures
          consume 1 at 1/11 by Web with iv.softreserved+,@iv.@softreserved- => refused would release 1
 
-         reserve 0 at 1/11 on pos.nosuch      => refused pos.nosuch is not a measure that the configuration lists for reservation
-         reserve 1 at 1/11 on iv.onhand       => refused iv.onhand is not a measure that the configuration lists for reservation
+         reserve 0 at 1/11 on pos.nosuch      => refused /modifier is not a measure that the configuration lists for reservation
+         reserve 1 at 1/11 on iv.onhand       => refused /modifier is not a measure that the configuration lists for reservation
          reserve 1 at 1/11 on IV.SoftReserved => refused 1 asked for, 0 available for reservation
 
          post iv.onhand+1 at siteId=1,shopId=11 using POS => version 1

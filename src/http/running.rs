@@ -1,0 +1,285 @@
+//! Running commands, one or many: judged under the current configuration, submitted, answered.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode};
+
+use crate::domain::command::Command;
+use crate::domain::refusal::Refusal;
+use crate::engine::{Failure, Receipt, Rejection};
+use crate::store::StoreError;
+use crate::store::configuration::{self, Versioned};
+use crate::store::ledger::{self, Event};
+
+use super::commands::{Answer, Asked, Line, LineAnswer, Unreadable, json};
+use super::problem::Problem;
+use super::{Environment, Shared};
+
+/// How often commands are made again because the configuration changed meanwhile.
+const CONFIGURATIONS_MAX: usize = 4;
+
+/// What a request is under the current configuration.
+enum Judged {
+    /// A command.
+    Fit(Command),
+    /// None any more, but it was one and was granted, under an older configuration.
+    Repeat(Receipt),
+    /// None.
+    Wrong(Refusal),
+}
+
+impl Shared {
+    /// Reads requests under the current configuration. What the one in memory refuses may be
+    /// right under a newer one, so a refusal is given only by the current one.
+    async fn judge(
+        &self,
+        environment: &str,
+        versioned: &mut Arc<Versioned>,
+        asked: &[&Asked<'_>],
+    ) -> Result<Vec<Judged>, Problem> {
+        loop {
+            let commands: Vec<Result<Command, Refusal>> = asked
+                .iter()
+                .map(|asked| Command::new(&versioned.configuration, &asked.target, &asked.request))
+                .collect();
+            if commands.iter().any(Result::is_err) {
+                if let Some(newer) = self.environments.newer_than(environment, versioned).await? {
+                    *versioned = newer;
+                    continue;
+                }
+                return self.find_repeats(environment, versioned, asked, commands).await;
+            }
+            return Ok(commands.into_iter().flatten().map(Judged::Fit).collect());
+        }
+    }
+
+    /// Holds what is refused against the ledger. What was granted once is answered for ever,
+    /// also when the configuration no longer has the names that it was written in: it is
+    /// read again under the configuration of its time.
+    async fn find_repeats(
+        &self,
+        environment: &str,
+        versioned: &Versioned,
+        asked: &[&Asked<'_>],
+        commands: Vec<Result<Command, Refusal>>,
+    ) -> Result<Vec<Judged>, Problem> {
+        let refused = asked.iter().zip(&commands).filter(|(_, command)| command.is_err());
+        let ids: Vec<String> = refused.map(|(asked, _)| asked.target.id.to_string()).collect();
+        let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
+        let found = ledger::named(&mut connection, environment, &ids, &versioned.configuration).await?;
+        let mut of_their_time = HashMap::new();
+        for version in found.iter().map(|&(_, version)| version).collect::<BTreeSet<_>>() {
+            of_their_time
+                .insert(version, configuration::read(&mut connection, environment, Some(version)).await?);
+        }
+        drop(connection);
+        let mut events: HashMap<_, _> =
+            found.into_iter().map(|(event, version)| (event.command.id.clone(), (event, version))).collect();
+        let repeat_of = |asked: &Asked<'_>, (event, version): (Event, i64)| {
+            let configuration = &of_their_time.get(&version)?.as_ref()?.configuration;
+            let command = Command::new(configuration, &asked.target, &asked.request).ok()?;
+            let receipt = Receipt { event: Arc::new(event), replayed: true };
+            command.means_the_same_as(&receipt.event.command).then_some(Judged::Repeat(receipt))
+        };
+        let judged = asked.iter().zip(commands).map(|(asked, command)| match command {
+            Ok(command) => Judged::Fit(command),
+            Err(refusal) => {
+                let event = events.remove(&asked.target.id);
+                event.and_then(|event| repeat_of(asked, event)).unwrap_or(Judged::Wrong(refusal))
+            }
+        });
+        Ok(judged.collect())
+    }
+
+    /// Does one command and answers it.
+    pub(super) async fn run(&self, environment: &Environment, asked: Asked<'_>) -> Response<Body> {
+        let id = asked.target.id.clone();
+        match self.run_one(environment, &asked).await {
+            Ok(receipt) => {
+                let mut response = json(StatusCode::OK, &Answer::of(&receipt));
+                if receipt.replayed {
+                    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+                }
+                response
+            }
+            Err(problem) => problem.answer(Some(id), None),
+        }
+    }
+
+    async fn run_one(&self, environment: &Environment, asked: &Asked<'_>) -> Result<Receipt, Problem> {
+        let mut versioned = Arc::clone(&environment.versioned);
+        for _ in 0..CONFIGURATIONS_MAX {
+            let command = match self.judge(environment.id.as_str(), &mut versioned, &[asked]).await?.pop() {
+                Some(Judged::Fit(command)) => command,
+                Some(Judged::Repeat(receipt)) => return Ok(receipt),
+                Some(Judged::Wrong(refusal)) => return Err(refusal.into()),
+                None => return Err(Problem::Internal),
+            };
+            let pending = self.engine.submit(command, Arc::clone(&versioned))?;
+            match pending.answer().await {
+                Ok(receipts) => return receipts.into_iter().next().ok_or(Problem::Internal),
+                Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
+                    versioned = self.environments.current(environment.id.as_str()).await?;
+                }
+                Err(Rejection { failure, .. }) => return Err(failure.into()),
+            }
+        }
+        Err(Problem::Overloaded)
+    }
+
+    /// Does the lines of a bulk independently of each other.
+    pub(super) async fn run_lines(
+        &self,
+        environment: &Environment,
+        lines: Vec<Line<'_>>,
+    ) -> Result<Response<Body>, Problem> {
+        let mut results: Vec<Result<Receipt, Problem>> = lines
+            .iter()
+            .map(|line| {
+                Err(line.as_ref().err().map_or(Problem::Overloaded, |unreadable| unreadable.problem.clone()))
+            })
+            .collect();
+        let mut open: Vec<(usize, &Asked<'_>)> =
+            lines.iter().enumerate().filter_map(|(index, line)| Some((index, line.as_ref().ok()?))).collect();
+        let mut versioned = Arc::clone(&environment.versioned);
+        for _ in 0..CONFIGURATIONS_MAX {
+            if open.is_empty() {
+                break;
+            }
+            let asked: Vec<&Asked<'_>> = open.iter().map(|&(_, asked)| asked).collect();
+            let judged = self.judge(environment.id.as_str(), &mut versioned, &asked).await?;
+            let mut pending = Vec::with_capacity(open.len());
+            for ((index, asked), judged) in std::mem::take(&mut open).into_iter().zip(judged) {
+                match judged {
+                    Judged::Repeat(receipt) => results[index] = Ok(receipt),
+                    Judged::Wrong(refusal) => results[index] = Err(refusal.into()),
+                    Judged::Fit(command) => {
+                        match self.engine.submit_when_free(vec![command], Arc::clone(&versioned)).await {
+                            Ok(answer) => pending.push((index, asked, answer)),
+                            Err(failure) => results[index] = Err(failure.into()),
+                        }
+                    }
+                }
+            }
+            for (index, asked, answer) in pending {
+                match answer.answer().await {
+                    Ok(receipts) => results[index] = receipts.into_iter().next().ok_or(Problem::Internal),
+                    Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
+                        open.push((index, asked))
+                    }
+                    Err(Rejection { failure, .. }) => results[index] = Err(failure.into()),
+                }
+            }
+            if !open.is_empty() {
+                versioned = self.environments.current(environment.id.as_str()).await?;
+            }
+        }
+        let all_done = results.iter().all(Result::is_ok);
+        let answers: Vec<LineAnswer> = lines
+            .iter()
+            .zip(&results)
+            .map(|(line, result)| match result {
+                Ok(receipt) => LineAnswer::Done(Box::new(Answer::of(receipt))),
+                Err(problem) => {
+                    let id = match line {
+                        Ok(asked) => Some(asked.target.id.clone()),
+                        Err(unreadable) => unreadable.id.clone(),
+                    };
+                    LineAnswer::Failed(Box::new(problem.body(id, None)))
+                }
+            })
+            .collect();
+        Ok(json(if all_done { StatusCode::OK } else { StatusCode::MULTI_STATUS }, &answers))
+    }
+
+    /// Does all lines of a bulk or none, and answers the first that is refused.
+    pub(super) async fn run_together(
+        &self,
+        environment: &Environment,
+        lines: Vec<Line<'_>>,
+    ) -> Result<Response<Body>, Problem> {
+        let mut asked = Vec::with_capacity(lines.len());
+        let mut unreadable = None;
+        for line in lines {
+            match line {
+                Ok(line) => asked.push(line),
+                Err(line) => {
+                    unreadable = Some(line);
+                    break;
+                }
+            }
+        }
+        match self.try_together(environment, &asked, unreadable.is_some()).await {
+            Ok(receipts) => match unreadable {
+                Some(Unreadable { problem, id }) => Ok(problem.answer(id, Some(asked.len()))),
+                None => {
+                    let done = receipts.iter().map(|receipt| LineAnswer::Done(Box::new(Answer::of(receipt))));
+                    Ok(json(StatusCode::OK, &done.collect::<Vec<_>>()))
+                }
+            },
+            Err(Rejection { index, failure: failure @ Failure::Refused(_) }) => {
+                let id = asked.get(index).map(|asked| asked.target.id.clone());
+                Ok(Problem::from(failure).answer(id, Some(index)))
+            }
+            Err(Rejection { failure, .. }) => Err(failure.into()),
+        }
+    }
+
+    /// `only_judge` where the lines are not all, and so are not to be done.
+    async fn try_together(
+        &self,
+        environment: &Environment,
+        asked: &[Asked<'_>],
+        only_judge: bool,
+    ) -> Result<Vec<Receipt>, Rejection> {
+        let asked: Vec<&Asked<'_>> = asked.iter().collect();
+        let mut versioned = Arc::clone(&environment.versioned);
+        for _ in 0..CONFIGURATIONS_MAX {
+            let judged = self.judge(environment.id.as_str(), &mut versioned, &asked).await;
+            let mut commands = Vec::with_capacity(asked.len());
+            let mut places = Vec::with_capacity(asked.len());
+            let mut receipts: Vec<Option<Receipt>> = Vec::with_capacity(asked.len());
+            for (index, judged) in judged.map_err(failure)?.into_iter().enumerate() {
+                match judged {
+                    Judged::Fit(command) => {
+                        commands.push(command);
+                        places.push(index);
+                        receipts.push(None);
+                    }
+                    Judged::Repeat(receipt) => receipts.push(Some(receipt)),
+                    Judged::Wrong(refusal) => {
+                        return Err(Rejection { index, failure: Failure::Refused(refusal) });
+                    }
+                }
+            }
+            if only_judge {
+                return Ok(Vec::new());
+            }
+            let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await?;
+            match pending.answer().await {
+                Ok(done) => {
+                    places.into_iter().zip(done).for_each(|(place, receipt)| receipts[place] = Some(receipt));
+                    return Ok(receipts.into_iter().flatten().collect());
+                }
+                Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
+                    versioned = self.environments.current(environment.id.as_str()).await.map_err(failure)?;
+                }
+                Err(Rejection { index, failure }) => {
+                    return Err(Rejection { index: places.get(index).copied().unwrap_or(index), failure });
+                }
+            }
+        }
+        Err(Failure::Overloaded.into())
+    }
+}
+
+/// A problem of the whole bulk, as the engine would say it.
+fn failure(problem: Problem) -> Rejection {
+    match problem {
+        Problem::DatabaseUnavailable => Failure::DatabaseUnavailable.into(),
+        Problem::Overloaded => Failure::Overloaded.into(),
+        _ => Failure::Internal.into(),
+    }
+}
