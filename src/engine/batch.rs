@@ -198,17 +198,24 @@ impl<'a> Granted<'a> {
         *self = Granted::default();
     }
 
+    /// Every configuration that something was decided under. Around a change of it, commands
+    /// made under the old one and under the new one may wait side by side: both are guarded
+    /// then, so that the batch conflicts, and the old ones are sent back to be made again.
+    fn configurations(&self) -> BTreeSet<(&Value, i64)> {
+        let events = self.events.iter();
+        events.map(|(command, versioned, _)| (&command.product.environment, versioned.version)).collect()
+    }
+
     /// What the granted commands add up to; `None` when there is nothing.
     pub(super) fn write_down(&self, books: &mut Books, received_at: Timestamp) -> Option<Batch> {
         if self.events.is_empty() {
             return None;
         }
         let mut batch = Batch::default();
-        let mut environments = BTreeSet::new();
+        for (environment, version) in self.configurations() {
+            batch.guard_configuration(environment, version);
+        }
         for (command, versioned, outcome) in &self.events {
-            if environments.insert(&command.product.environment) {
-                batch.guard_configuration(&command.product.environment, versioned.version);
-            }
             batch.event(command, versioned, received_at, outcome);
         }
         for ((product, path), &expected) in &self.nodes {

@@ -186,6 +186,26 @@ async fn any_mix_of_operations_is_decided_in_one_order() {
     stop_and_verify(programs, &url(&database), events).await;
 }
 
+#[tokio::test]
+async fn an_instance_refuses_nothing_by_what_it_remembers() {
+    let database = database().await;
+    let (programs, clients) = pair(&database).await;
+    let mut events = 0;
+    for count in 0..10 {
+        let (here, there) = (&clients[count % 2], &clients[(count + 1) % 2]);
+        // Each remembers that there was nothing, until the other one knows better.
+        for client in [here, there] {
+            let refused = client.settle("allocation/allocate", &allocation("never", "Bike", 1)).await;
+            assert_eq!(refused.status, 409, "{}", refused.text);
+        }
+        here.done("onhand", on_hand(&format!("stock-{count}"), "Bike", 1)).await;
+        there.done("allocation/allocate", allocation(&format!("share-{count}"), "Bike", 1)).await;
+        here.done("allocation/consume", consume(&format!("sale-{count}"), "Bike", 1)).await;
+        events += 3;
+    }
+    stop_and_verify(programs, &url(&database), events).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_id_with_another_meaning_is_refused_by_whichever_instance_is_later() {
     const IDS: usize = 100;

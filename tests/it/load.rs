@@ -1,6 +1,6 @@
 //! Clients from outside, and the requests that they send.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, Result};
 use serde_json::{Value, json};
@@ -41,11 +41,13 @@ impl Client {
 
     /// Sends a command until it is known what became of it.
     pub async fn settle(&self, path: &str, body: &Value) -> Answer {
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            match self.post(path, body).await {
+            let answer = self.post(path, body).await;
+            match answer {
                 Ok(answer) if answer.status != 503 => return answer,
-                Ok(answer) => assert!(answer.header("retry-after").is_some(), "{}", answer.text),
-                Err(_) => {}
+                Ok(answer) if answer.header("retry-after").is_none() => panic!("{}", answer.text),
+                unknown => assert!(Instant::now() < deadline, "not within 30 s: {path} {body}: {unknown:?}"),
             }
             back_off().await;
         }

@@ -259,3 +259,14 @@ fn commands_that_are_done_together_leave_nothing_behind_when_one_is_refused() {
         for_all(&alone, length, &["known", "a", "b"], |commands| check(&alone, &[commands]));
     }
 }
+
+#[test]
+fn every_configuration_that_a_batch_was_decided_under_is_guarded() {
+    let alone = Alone::new();
+    let changed = Arc::new(Versioned { version: 2, configuration: versioned().configuration.clone() });
+    let commands = [command(&changed, "a", 0), command(&alone.versioned, "b", 0), command(&changed, "c", 0)];
+    let units = commands.chunks(1).zip([&changed, &alone.versioned, &changed]);
+    let (_, granted) = judge(&mut alone.load(&commands), &HashMap::new(), units, NOW);
+    let environment = &commands[0].product.environment;
+    assert_eq!(granted.configurations(), BTreeSet::from([(environment, 1), (environment, 2)]));
+}
