@@ -129,8 +129,7 @@ impl FromRequestParts<App> for NewEnvironment {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<NewEnvironment, Problem> {
         let id = environment_id(parts, app).await?;
-        let id = Value::parse(&id)
-            .map_err(|error| Problem::invalid("", format!("cannot be of an environment whose id {error}")))?;
+        let id = Value::parse(&id).map_err(|error| Problem::invalid("/environmentId", error))?;
         Ok(NewEnvironment { id })
     }
 }

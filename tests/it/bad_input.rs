@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::requests::{
-    JSON, allocation, changed, check_problem, consumption, event, pointers, problem, stock, without,
+    JSON, allocation, changed, check_problem, consumption, event, pointers, problem, red, stock, without,
 };
 use super::support::{Service, bicycles};
 
@@ -271,5 +271,23 @@ async fn a_text_is_neither_empty_nor_long_nor_has_it_characters_that_nobody_sees
     let id = "é".repeat(128);
     let granted: Value = service.grant("allocation/allocate", allocation(&id, "Online", 1)).await;
     assert_eq!(granted["id"], json!(id));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_index_could_hold_is_refused_with_its_length() {
+    let service = Service::with_stock(10).await;
+    let wide = |name: &str| json!({name: "\u{1F6B2}".repeat(128)});
+    let mut place = red();
+    for name in ["siteId", "locationId", "colorId", "sizeId"] {
+        place.as_object_mut().unwrap().extend(wide(name).as_object().unwrap().clone());
+    }
+    let body = changed(stock("wide", 1), json!({"dimensions": place}));
+    let answer = service.refuse("onhand", body, "invalid-request").await;
+    assert_eq!(pointers(&answer), ["/dimensions"]);
+    let three = "\u{1F6B2}".repeat(128);
+    let path = allocation("wide", &format!("{three}/{three}/{three}"), 1);
+    let answer = service.refuse("allocation/allocate", path, "invalid-request").await;
+    assert_eq!(pointers(&answer), ["/groups"]);
     service.stop().await;
 }

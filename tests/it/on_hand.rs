@@ -247,3 +247,24 @@ async fn a_settlement_names_its_group_path_and_only_decreases() {
     assert_eq!(service.books().await, before);
     service.stop().await;
 }
+
+#[tokio::test]
+async fn a_set_at_the_beginning_of_time_is_one() {
+    let service = Service::with_stock(10).await;
+    let set = |id: &str, time: &str| {
+        json!([event(id, json!({"quantities": {"pos": {"outbound": 1}}, "modifiedDateTimeUTC": time}))])
+    };
+    assert_eq!(service.post("setonhand/pos/bulk", set("0", "1970-01-01T00:00:00Z")).await.status, 200);
+    service.verify().await;
+    let database = service.database.clone();
+    service.stop().await;
+    let service = Service::start_on(database, &[]).await;
+    let older = service.post("setonhand/pos/bulk", set("1", "1969-12-31T23:59:59Z")).await;
+    assert_eq!(
+        (older.status, &older.json()[0]["code"]),
+        (207, &json!("precondition-failed")),
+        "{}",
+        older.text
+    );
+    service.stop().await;
+}

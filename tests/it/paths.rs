@@ -48,7 +48,8 @@ async fn an_environment_s_name_is_a_value_and_matches_exactly() {
     for name in ["%00", "a%0Ab", &"n".repeat(129)] {
         let path = format!("/api/environment/{name}/configuration");
         let answer = service.send(Method::PUT, &path, &[JSON], before.text.clone()).await;
-        problem(&answer, "unknown-environment");
+        problem(&answer, "invalid-request");
+        problem(&service.get(&path).await, "unknown-environment");
     }
     service.stop().await;
 }

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::requests::{allocation, changed, consumption, groups, pointers, reallocation};
-use super::support::Service;
+use super::requests::{allocation, changed, consumption, groups, pointers, problem, reallocation};
+use super::support::{Service, bicycles};
 
 /// Sends a body, holds its refusal, then mends it; and so on.
 async fn mend(service: &Service, path: &str, mut body: Value, steps: &[(&str, &str, Value)]) -> Value {
@@ -79,10 +79,12 @@ async fn an_id_that_is_taken_is_told_before_the_state() {
 }
 
 #[tokio::test]
-async fn a_wrong_form_is_told_before_the_environment_is_looked_for() {
+async fn an_unknown_environment_is_told_whatever_the_body_is() {
     let service = Service::start().await;
     let body = changed(allocation("x", "Online", 1), json!({"extra": 1}));
+    service.refuse("allocation/allocate", body.clone(), "unknown-environment").await;
+    problem(&service.post_text("onhand/bulk", "[").await, "unknown-environment");
+    assert_eq!(service.configure(bicycles()).await.status, 200);
     service.refuse("allocation/allocate", body, "unknown-property").await;
-    service.refuse("allocation/allocate", allocation("x", "Online", 1), "unknown-environment").await;
     service.stop().await;
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::requests::{allocation, changed, consumption, event, groups, red, stock, without};
-use super::support::Service;
+use super::support::{Service, bicycles};
 
 /// Balances at several group paths; of `Store/B2B` only one below it has any.
 async fn service() -> Service {
@@ -180,5 +180,22 @@ async fn a_wrong_query_is_told_its_place() {
         let problem = service.refuse("allocation/query", query, code).await;
         assert_eq!(super::requests::pointers(&problem), [place]);
     }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_query_sees_a_configuration_that_another_instance_changed() {
+    let service = Service::with_stock(10).await;
+    let other = Service::start_on(service.database.clone(), &[]).await;
+    assert_eq!(other.balances(json!({})).await, json!([]), "it keeps the configuration now");
+    let mut document = bicycles();
+    document["allocation"]["groups"].as_array_mut().unwrap().push(json!("tier"));
+    assert_eq!(service.configure(document).await.status, 200);
+    let mut path = groups("Online/VIP/US");
+    path["tier"] = json!("gold");
+    service.grant("allocation/allocate", event("tier", json!({"groups": path, "quantity": 1}))).await;
+    let answer = other.post("allocation/query", without(event("", json!({})), "id")).await;
+    assert_eq!(answer.json()[0]["groups"], path, "{}", answer.text);
+    other.stop().await;
     service.stop().await;
 }

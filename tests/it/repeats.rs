@@ -233,3 +233,72 @@ async fn a_command_without_an_id_is_no_command() {
     assert_eq!(service.books().await, before);
     service.stop().await;
 }
+
+/// Sends a request again, to a service that remembers nothing, and holds that it is a repeat.
+async fn hold_repeat_after_restart(service: Service, path: &str, body: &Value, first: &Answer) {
+    let database = service.database.clone();
+    service.stop().await;
+    let restarted = Service::start_on(database, &[]).await;
+    let again = restarted.post(path, body.clone()).await;
+    assert_eq!((again.status, &again.text), (200, &first.text));
+    restarted.verify().await;
+    restarted.stop().await;
+}
+
+#[tokio::test]
+async fn the_largest_availability_can_be_answered_again() {
+    let service = Service::start().await;
+    let mut document = bicycles();
+    document["allocation"]["availableToAllocate"] = json!("1000000 * pos.inbound - @iv.@allocated");
+    document["reservation"] = json!({});
+    assert_eq!(service.configure(document).await.status, 200);
+    let mut first = service.post("onhand", stock("0", 1_000_000_000_000_000_i64)).await;
+    for id in 1..20 {
+        first = service.post("onhand", stock(&id.to_string(), 1_000_000_000_000_000_i64)).await;
+    }
+    assert!(first.text.ends_with("\"availableToAllocate\":20000000000000000000000}"), "{}", first.text);
+    hold_repeat_after_restart(service, "onhand", &stock("19", 1_000_000_000_000_000_i64), &first).await;
+}
+
+#[tokio::test]
+async fn an_atomic_bulk_is_repeated_as_one_whatever_was_set_since() {
+    let service = Service::with_stock(10).await;
+    let path = "setonhand/pos/bulk?atomic=true";
+    let lines = |name: &str, time: &str| -> Value {
+        let line = |index: usize| {
+            let set = json!({"quantities": {"pos": {"outbound": index}}, "modifiedDateTimeUTC": time});
+            changed(event(&format!("{name}-{index}"), set), json!({"productId": format!("Bike{index}")}))
+        };
+        (0..40).map(line).collect()
+    };
+    let old = lines("old", "2026-01-01T00:00:00Z");
+    let first = service.post(path, old.clone()).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    assert_eq!(service.post(path, lines("new", "2026-01-02T00:00:00Z")).await.status, 200);
+    hold_repeat_after_restart(service, path, &old, &first).await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_one_also_when_the_configuration_lost_its_names() {
+    let service = Service::with_stock(10).await;
+    let body = changed(
+        stock("mapped", 1),
+        json!({"dimensionDataSource": "pos", "dimensions": {"siteId": "1", "shopId": "11", "colorId": "red"}}),
+    );
+    let first = service.post("onhand", body.clone()).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let mut document = bicycles();
+    document["dataSources"]["pos"]["dimensionMappings"] = json!({});
+    assert_eq!(service.configure(document).await.status, 200);
+    let again = service.post("onhand", body.clone()).await;
+    assert_eq!((again.status, &again.text), (200, &first.text));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    let bulk =
+        service.post("onhand/bulk", json!([body, changed(body.clone(), json!({"id": "mapped-2"}))])).await;
+    assert_eq!(bulk.status, 207, "{}", bulk.text);
+    assert_eq!(bulk.json()[0], first.json());
+    assert_eq!(bulk.json()[1]["code"], json!("unknown-dimension"));
+    let other = changed(body.clone(), json!({"quantities": {"pos": {"inbound": 2}}}));
+    service.refuse("onhand", other, "unknown-dimension").await;
+    hold_repeat_after_restart(service, "onhand", &body, &first).await;
+}

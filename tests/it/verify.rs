@@ -124,7 +124,7 @@ async fn verify_names_what_is_wrong_with_the_state() {
         ),
         ("version = 7 WHERE dimensions = '{1,11}'", format!("{ROOT}: the version is 7, the ledger gives 6")),
         (
-            "set_at = '{0,0,0,0,0,0,7}' WHERE dimensions = '{1,11,red,S}'",
+            "set_at = '{NULL,NULL,NULL,NULL,NULL,NULL,7}' WHERE dimensions = '{1,11,red,S}'",
             format!("{SMALL}: the last set of pos.inbound is "),
         ),
     ] {
