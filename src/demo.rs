@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::app::StartError;
 use crate::domain::command::{Command, ProductKey, Request, Target};
-use crate::domain::configuration::Document;
+use crate::domain::document::Document;
 use crate::domain::name::Value;
 use crate::engine::Handle;
 use crate::store::StoreError;

@@ -33,7 +33,8 @@
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
-//!     - `configuration.rs` what an environment's document means, and what may follow it
+//!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
+//!       may follow it, made by `configuration/builder.rs`
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!

@@ -5,6 +5,7 @@ pub mod command;
 pub mod configuration;
 pub mod decide;
 pub mod dimensions;
+pub mod document;
 pub mod formula;
 pub mod groups;
 pub mod name;

@@ -22,9 +22,10 @@ mod stock;
 use std::collections::HashMap;
 
 use super::command::{Command, Direction, PerMeasure, ProductKey, Quantities, Request, Target, Timestamp};
-use super::configuration::{Configuration, Document};
+use super::configuration::Configuration;
 use super::decide::{Outcome, apply, decide};
 use super::dimensions::{DimensionPath, Pairs};
+use super::document::Document;
 use super::formula::{MeasureName, Slot};
 use super::name::Value;
 use super::quantity::Quantity;

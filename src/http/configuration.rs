@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::configuration::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
+use crate::domain::document::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
 use crate::domain::refusal::{Fault, Refusal};
 use crate::store::StoreError;
 use crate::store::configuration::{Change, ChangeError, Precondition, replace};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
-use crate::domain::configuration::{Configuration, Document, Usage};
+use crate::domain::configuration::{Configuration, Usage};
+use crate::domain::document::Document;
 use crate::domain::formula::{Formula, MeasureName, Slot};
 use crate::domain::refusal::Refusal;
 

@@ -1,7 +1,8 @@
 //! What a configuration must be.
 
 use super::{document, slot};
-use crate::domain::configuration::{Configuration, DataSourceDocument, Document};
+use crate::domain::configuration::Configuration;
+use crate::domain::document::{DataSourceDocument, Document};
 use crate::domain::refusal::Refusal;
 
 pub(super) fn changed(change: impl Fn(&mut Document)) -> Document {

@@ -2,7 +2,8 @@
 
 use super::configurations::{calculate, changed, pool, reserve, source, texts};
 use super::{document, slot};
-use crate::domain::configuration::{Configuration, Document, Usage};
+use crate::domain::configuration::{Configuration, Usage};
+use crate::domain::document::Document;
 use crate::domain::refusal::Refusal;
 
 #[test]

@@ -1,8 +1,9 @@
 //! Every small batch is decided as its commands would be one after the other.
 
 use crate::domain::command::{Direction, Request, Target};
-use crate::domain::configuration::{Configuration, Document};
+use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::Pairs;
+use crate::domain::document::Document;
 use crate::domain::state::{Balance, Node, Stock};
 use crate::engine::books::{Part, Wanted};
 

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ringfence::domain::command::{Direction, Request, Timestamp};
-use ringfence::domain::configuration::{
-    AllocationDocument, Configuration, DataSourceDocument, Document, ReservationDocument,
-};
+use ringfence::domain::configuration::Configuration;
 use ringfence::domain::decide::Outcome;
 use ringfence::domain::dimensions::Pairs;
+use ringfence::domain::document::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
 use ringfence::domain::name::Value;
 use ringfence::domain::quantity::Quantity;
 use ringfence::domain::refusal::{Refusal, Shortage};

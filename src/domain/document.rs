@@ -1,0 +1,81 @@
+//! The configuration as a client writes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The configuration as a client writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Configuration)]
+pub struct Document {
+    /// The dimension hierarchy, in order.
+    pub dimensions: Vec<String>,
+    /// How many dimensions, from the first, allocations and reservations must give.
+    #[serde(default)]
+    #[schema(required = false, default = 0)]
+    pub required_dimensions: usize,
+    /// The data sources by name.
+    pub data_sources: BTreeMap<String, DataSourceDocument>,
+    /// The allocation hierarchy and its pool.
+    pub allocation: AllocationDocument,
+    /// What can be reserved.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub reservation: ReservationDocument,
+    /// Further calculated measures, each with its formula.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub calculated_measures: BTreeMap<String, String>,
+}
+
+/// A data source as a client writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DataSource)]
+pub struct DataSourceDocument {
+    /// Its physical measures.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub measures: Vec<String>,
+    /// Whether a consume may not modify its measures.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    pub read_only: bool,
+    /// Its own names for dimensions.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub dimension_mappings: BTreeMap<String, String>,
+}
+
+/// The allocation hierarchy as a client writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AllocationConfiguration)]
+pub struct AllocationDocument {
+    /// The groups, in order.
+    #[schema(max_items = 8)]
+    pub groups: Vec<String>,
+    /// The formula of the common pool.
+    pub available_to_allocate: String,
+    /// Whether a consume may change what is available to allocate.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    pub allow_pool_changing_consumption: bool,
+}
+
+/// What can be reserved, as a client writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ReservationConfiguration)]
+pub struct ReservationDocument {
+    /// The reservation measures, each with the formula that it is checked against.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub measures: BTreeMap<String, String>,
+    /// Whether a formula may leave allocated stock unprotected.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    pub allow_unprotected: bool,
+}
