@@ -140,7 +140,7 @@ async fn starts_durable_and_private_and_starts_again() {
     assert_eq!(group, pid(server).to_string(), "it leads a process group of its own");
     stop_and_check(embedded).await;
 
-    // What the log is allowed to grow to, and more.
+    // More than what the log is allowed to grow to.
     let log = fs::File::options().append(true).open(dir.data().join("postgres.log")).unwrap();
     log.set_len(17 << 20).unwrap();
     let embedded = Embedded::start(&dir.data()).await.unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor, Row};
 use tokio::io::AsyncWriteExt;
@@ -190,8 +190,15 @@ async fn a_database_that_hangs_is_not_waited_for() {
     load.end(program, &client, &database).await;
 }
 
-/// Sends a request's first bytes, then leaves.
-async fn leave_after(client: &Client, path: &str, method: &Method, body: &Value, share: usize) {
+/// Sends a request, or the first half of it, and leaves after a while.
+async fn leave_after(
+    client: &Client,
+    method: &Method,
+    path: &str,
+    body: &Value,
+    share: usize,
+    stay: Duration,
+) {
     let body = body.to_string();
     let request = format!(
         "{method} /api/environment/test/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
@@ -199,31 +206,31 @@ async fn leave_after(client: &Client, path: &str, method: &Method, body: &Value,
         body.len()
     );
     let mut stream = TcpStream::connect(client.base.trim_start_matches("http://")).await.unwrap();
-    let bytes = &request.as_bytes()[..request.len() * share / 4];
-    stream.write_all(bytes).await.unwrap();
+    stream.write_all(&request.as_bytes()[..request.len() * share / 2]).await.unwrap();
+    tokio::time::sleep(stay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_leave_take_nothing_with_them() {
     const LEAVERS: usize = 16;
-    const EACH: usize = 40;
+    const EACH: usize = 25;
     let (program, client, database) = stocked(&["--readers-max", "2"]).await;
     let mut tasks = JoinSet::new();
     for number in 0..LEAVERS {
         let client = client.clone();
         tasks.spawn(async move {
             for count in 0..EACH {
-                let product = PRODUCTS[count % PRODUCTS.len()];
-                let body = consume(&format!("{number}-{count}"), product, 1);
-                match (number + count) % 4 {
-                    // Some leave before they are asked to wait, some while a query or a change
-                    // of the configuration is under way, most during a command.
-                    0 => leave_after(&client, "configuration", &Method::PUT, &bicycles(), 4).await,
-                    1 => leave_after(&client, "configuration", &Method::GET, &Value::Null, 4).await,
-                    share => {
-                        leave_after(&client, "allocation/consume", &Method::POST, &body, 2 * share - 2).await
-                    }
-                }
+                let body = consume(&format!("{number}-{count}"), PRODUCTS[count % PRODUCTS.len()], 1);
+                let mut document = bicycles();
+                document["calculatedMeasures"] = json!({"shop.sellable": format!("{number} * pos.inbound")});
+                // At another moment each: before anything happened, in the middle, when all is done.
+                let stay = Duration::from_micros(400 * count as u64);
+                let (method, path, body, share) = match (number + count) % 4 {
+                    0 => (Method::PUT, "configuration", document, 2),
+                    1 => (Method::GET, "configuration", Value::Null, 2),
+                    share => (Method::POST, "allocation/consume", body, share - 1),
+                };
+                leave_after(&client, &method, path, &body, share, stay).await;
             }
         });
     }
@@ -246,7 +253,10 @@ async fn clients_that_leave_take_nothing_with_them() {
             client.done("allocation/consume", body).await;
         }
     }
-    assert_eq!(consumed(&client).await, LEAVERS * EACH);
+    // Both readers at once, and the change of the configuration.
+    let (one, other) = tokio::join!(consumed(&client), consumed(&client));
+    assert_eq!((one, other), (LEAVERS * EACH, LEAVERS * EACH));
+    client.configure().await;
     stop_and_verify([program], &url(&database), LEAVERS * EACH + 2 * PRODUCTS.len()).await;
 }
 
