@@ -1,6 +1,5 @@
 //! Each test runs real servers in a directory of its own. What happens is awaited by polling,
 //! with a bound. What kills do is shown with the whole program, in `tests/it/crash.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::env;
 use std::fs::{self, DirBuilder};
