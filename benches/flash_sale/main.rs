@@ -25,7 +25,7 @@ use load::{Body, Measured};
 const ROUNDS: usize = 3;
 const ROUND_TIME: Duration = Duration::from_secs(4);
 /// The twin's pool sizes that are tried, and the best taken.
-const TWIN_CONNECTIONS: [u32; 3] = [4, 16, 32];
+const TWIN_CONNECTIONS: [u32; 3] = [1, 4, 16];
 const CLIENTS: [usize; 3] = [1, 64, 256];
 
 fn main() {
