@@ -1,6 +1,6 @@
 //! Logs.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
@@ -9,8 +9,11 @@ use tracing_subscriber::fmt::time::SystemTime;
 /// Standard output is left to what scripts read.
 pub fn start(json: bool) {
     let filter = EnvFilter::try_from_env("RINGFENCE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_timer(SystemTime);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_timer(SystemTime);
     // A second subscriber of the same process (a test's) changes nothing.
     let _ = if json { lines.json().try_init() } else { lines.try_init() };
 }
