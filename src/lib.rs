@@ -19,8 +19,10 @@
 //! - `verify.rs`: replays the ledger through the core and compares
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
 //! - `http/`: translates; decides nothing
-//!     - `mod.rs` routes and layers, `server.rs` connections, `path.rs` letter case in paths
-//!     - `form.rs` reads bodies, every fault with its place; `schema.rs` the same for the document
+//!     - `server.rs` connections; `around.rs` what holds for every request; `mod.rs` the routes;
+//!       `path.rs` letter case in paths
+//!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
+//!       same for the document
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes

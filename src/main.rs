@@ -10,6 +10,10 @@ use ringfence::{http, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// A request makes some dozens of small allocations, on one thread, and frees them on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// `verify` found a difference.
 const EXIT_DRIFT: u8 = 3;
 

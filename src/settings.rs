@@ -101,7 +101,7 @@ pub struct Serve {
     /// HTTP connections that are open at once.
     #[arg(long, env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
-    /// Longest from a request's last byte to its answer.
+    /// Longest from a request's head to its answer, the arrival of its body included.
     #[arg(long, env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub request_time_max_ms: u64,
     /// Longest until a request's head is complete, and that a connection may idle.
@@ -157,7 +157,6 @@ impl Serve {
             body_bytes_max: BODY_BYTES_MAX,
             bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
             all_bodies_bytes_max: ALL_BODIES_BYTES_MAX,
-            request_time_max: Duration::from_millis(self.request_time_max_ms),
             body_time_max: Duration::from_millis(self.body_time_max_ms),
         }
     }
@@ -167,6 +166,7 @@ impl Serve {
         http::server::Limits {
             connections_max: self.connections_max as usize,
             head_time_max: Duration::from_millis(self.head_time_max_ms),
+            request_time_max: Duration::from_millis(self.request_time_max_ms),
             write_time_max: Duration::from_millis(self.write_time_max_ms),
             head_bytes_max: HEAD_BYTES_MAX,
             headers_max: HEADERS_MAX,

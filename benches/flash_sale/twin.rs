@@ -62,7 +62,7 @@ pub async fn serve(database_url: &str, connections: u32) {
     server::serve(listener, router, settings.server_limits(), stop).await;
 }
 
-async fn work(pool: &PgPool, command: &Command, versioned: &Arc<Versioned>) -> Result<Receipt, Failure> {
+async fn work(pool: &PgPool, command: &Arc<Command>, versioned: &Arc<Versioned>) -> Result<Receipt, Failure> {
     loop {
         let mut connection = pool.acquire().await.map_err(|_| Failure::DatabaseUnavailable)?;
         match transact(&mut connection, command, versioned).await {
@@ -84,7 +84,7 @@ async fn work(pool: &PgPool, command: &Command, versioned: &Arc<Versioned>) -> R
 
 async fn transact(
     connection: &mut PgConnection,
-    command: &Command,
+    command: &Arc<Command>,
     versioned: &Arc<Versioned>,
 ) -> Result<Result<Receipt, Failure>, StoreError> {
     let mut transaction = connection.begin().await?;
@@ -107,7 +107,7 @@ async fn transact(
     batch.guard_configuration(&command.product.environment, versioned.version);
     batch.event(command, versioned, received_at, &outcome);
     for (path, expected) in nodes.iter().zip(expected) {
-        batch.node(&command.product, path, expected, &stock.nodes[path]);
+        batch.node(&command.product, path.values(), expected, &stock.nodes[path]);
     }
     for groups in &groups {
         batch.balance(&command.product, &command.path, groups, &stock.balance(&command.path, groups));

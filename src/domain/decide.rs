@@ -9,7 +9,7 @@ use super::formula::{Formula, Slot};
 use super::groups::GroupPath;
 use super::quantity::{InvalidQuantity, Quantity};
 use super::refusal::{Refusal, Shortage};
-use super::state::{Balance, Reservation, ReservationId, Stock, movements_of_consume};
+use super::state::{Balance, Measures, Reservation, ReservationId, Stock, movements_of_consume};
 
 /// Everything that a granted command does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -336,14 +336,15 @@ impl Rules<'_> {
             text: quantity.to_string(),
             reason: InvalidQuantity::SumTooLarge,
         };
+        let unfit = |quantities: &Measures| {
+            effects.movements.iter().find(|&&(slot, delta)| !quantities.get(slot).can_add(delta))
+        };
         let required = self.configuration.dimensions().required();
-        for &(slot, delta) in &effects.movements {
-            let fits = self.own(slot).can_add(delta)
-                && self.command.path.chain(required).all(|node| self.stock.total(node, slot).can_add(delta));
-            if !fits {
-                return Err(too_large(delta));
-            }
+        let chain = self.command.path.chain(required).filter_map(|path| self.stock.node(path));
+        let own = self.stock.node(self.command.path.values()).map(|node| &node.own);
+        match chain.map(|node| &node.total).chain(own).find_map(unfit) {
+            Some(&(_, delta)) => Err(too_large(delta)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -131,11 +131,6 @@ impl Stock {
         self.nodes.get(path)
     }
 
-    /// A measure's total at a node.
-    pub fn total(&self, path: &[Value], slot: Slot) -> Quantity {
-        self.node(path).map_or(Quantity::ZERO, |node| node.total.get(slot))
-    }
-
     /// A group path's balance at a node.
     pub fn balance(&self, path: &DimensionPath, groups: &GroupPath) -> Balance {
         self.nodes.get(path).and_then(|node| node.balances.get(groups)).copied().unwrap_or_default()
@@ -149,7 +144,10 @@ impl Stock {
         path: &'a DimensionPath,
         required: usize,
     ) -> (Quantity, &'a [Value]) {
-        let value = |node: &'a [Value]| (formula.evaluate(|slot| self.total(node, slot)), node);
+        let value = |path: &'a [Value]| {
+            let node = self.node(path);
+            (formula.evaluate(|slot| node.map_or(Quantity::ZERO, |node| node.total.get(slot))), path)
+        };
         let mut least = value(path.values());
         for node in path.chain(required).rev().skip(1) {
             let candidate = value(node);

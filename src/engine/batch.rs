@@ -1,7 +1,7 @@
 //! Deciding a batch: commands folded over the books in order, one verdict for each
 //! submission. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
@@ -15,7 +15,7 @@ use crate::store::commit::Batch;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 
-use super::books::Books;
+use super::books::{Books, groups_of};
 
 #[cfg(test)]
 mod tests;
@@ -75,17 +75,19 @@ pub(super) enum Ground {
 /// The commands granted, with all that they change.
 #[derive(Default)]
 pub(super) struct Granted<'a> {
-    events: Vec<(&'a Command, &'a Arc<Versioned>, Outcome)>,
+    events: Vec<(&'a Arc<Command>, &'a Arc<Versioned>, Outcome)>,
+    /// The paths of the commands; the chains of these are among the nodes.
+    paths: HashSet<(&'a ProductKey, &'a DimensionPath)>,
     /// Every node of every chain, with the version that it had before. In order, so that
     /// two instances lock rows in the same order.
-    nodes: BTreeMap<(&'a ProductKey, DimensionPath), u64>,
-    balances: BTreeSet<(&'a ProductKey, &'a DimensionPath, GroupPath)>,
+    nodes: BTreeMap<(&'a ProductKey, &'a [Value]), u64>,
+    balances: BTreeSet<(&'a ProductKey, &'a DimensionPath, &'a GroupPath)>,
     reservations: BTreeMap<ReservationId, (&'a ProductKey, &'a Arc<Versioned>)>,
     places: HashMap<EventName, usize>,
 }
 
 /// The part of a submission that is decided on.
-pub(super) type Unit<'a> = (&'a [Command], &'a Arc<Versioned>);
+pub(super) type Unit<'a> = (&'a [Arc<Command>], &'a Arc<Versioned>);
 
 /// Decides submissions in order. What is granted is applied to the books.
 pub(super) fn judge<'a>(
@@ -147,19 +149,21 @@ impl<'a> Granted<'a> {
     fn grant(
         &mut self,
         books: &mut Books,
-        command: &'a Command,
+        command: &'a Arc<Command>,
         versioned: &'a Arc<Versioned>,
         received_at: Timestamp,
     ) -> Result<Place, Refusal> {
         let stock = books.stock(&command.product);
         let rules = &versioned.configuration;
         let effects = decide(stock, rules, command, received_at)?;
-        for node in command.path.chain(rules.dimensions().required()) {
-            let version = stock.node(node).map_or(0, |node| node.version);
-            self.nodes.entry((&command.product, DimensionPath::new(node.to_vec()))).or_insert(version);
+        if self.paths.insert((&command.product, &command.path)) {
+            for node in command.path.chain(rules.dimensions().required()) {
+                let version = stock.node(node).map_or(0, |node| node.version);
+                self.nodes.entry((&command.product, node)).or_insert(version);
+            }
         }
-        for (groups, _) in effects.balance.iter().chain(&effects.source_balance) {
-            self.balances.insert((&command.product, &command.path, groups.clone()));
+        for groups in groups_of(&command.operation) {
+            self.balances.insert((&command.product, &command.path, groups));
         }
         if let Some((id, _)) = effects.reservation {
             self.reservations.insert(id, (&command.product, versioned));
@@ -173,7 +177,7 @@ impl<'a> Granted<'a> {
 
     fn ground(
         &self,
-        commands: &[Command],
+        commands: &[Arc<Command>],
         command: &'a Command,
         versioned: &Versioned,
         books: &mut Books,
@@ -181,14 +185,14 @@ impl<'a> Granted<'a> {
         if commands.len() == 1 {
             return Ground::Books;
         }
-        let root = DimensionPath::new(root(command, versioned).to_vec());
-        let held = books.stock(&command.product).nodes.get(&root).map_or(0, |node| node.version);
+        let root = root(command, versioned);
+        let held = books.stock(&command.product).node(root).map_or(0, |node| node.version);
         Ground::Version(self.nodes.get(&(&command.product, root)).copied().unwrap_or(held))
     }
 
     /// Commands that are done together or not at all are a batch of their own, so to undo
     /// them is to forget all that the batch did.
-    fn undo(&mut self, books: &mut Books, commands: &[Command]) {
+    fn undo(&mut self, books: &mut Books, commands: &[Arc<Command>]) {
         if commands.len() == 1 {
             return;
         }
@@ -201,13 +205,13 @@ impl<'a> Granted<'a> {
     /// Every configuration that something was decided under. Around a change of it, commands
     /// made under the old one and under the new one may wait side by side: both are guarded
     /// then, so that the batch conflicts, and the old ones are sent back to be made again.
-    fn configurations(&self) -> BTreeSet<(&Value, i64)> {
+    fn configurations(&self) -> BTreeSet<(&'a Value, i64)> {
         let events = self.events.iter();
-        events.map(|(command, versioned, _)| (&command.product.environment, versioned.version)).collect()
+        events.map(|&(command, versioned, _)| (&command.product.environment, versioned.version)).collect()
     }
 
     /// What the granted commands add up to; `None` when there is nothing.
-    pub(super) fn write_down(&self, books: &mut Books, received_at: Timestamp) -> Option<Batch> {
+    pub(super) fn write_down(&self, books: &mut Books, received_at: Timestamp) -> Option<Batch<'a>> {
         if self.events.is_empty() {
             return None;
         }
@@ -215,18 +219,18 @@ impl<'a> Granted<'a> {
         for (environment, version) in self.configurations() {
             batch.guard_configuration(environment, version);
         }
-        for (command, versioned, outcome) in &self.events {
+        for &(command, versioned, ref outcome) in &self.events {
             batch.event(command, versioned, received_at, outcome);
         }
-        for ((product, path), &expected) in &self.nodes {
-            if let Some(node) = books.stock(product).nodes.get(path) {
+        for (&(product, path), &expected) in &self.nodes {
+            if let Some(node) = books.stock(product).node(path) {
                 batch.node(product, path, expected, node);
             }
         }
-        for (product, path, groups) in &self.balances {
+        for &(product, path, groups) in &self.balances {
             batch.balance(product, path, groups, &books.stock(product).balance(path, groups));
         }
-        for (&id, (product, versioned)) in &self.reservations {
+        for (&id, &(product, versioned)) in &self.reservations {
             if let Some(reservation) = books.stock(product).reservations.get(&id) {
                 batch.reservation(product, id, reservation, &versioned.configuration);
             }
@@ -239,7 +243,7 @@ impl<'a> Granted<'a> {
         let events = self.events.into_iter().zip(event_ids);
         events
             .map(|((command, _, outcome), &event_id)| {
-                Arc::new(Event { event_id, command: command.clone(), received_at, outcome })
+                Arc::new(Event { event_id, command: Arc::clone(command), received_at, outcome })
             })
             .collect()
     }

@@ -47,8 +47,8 @@ pub(super) enum Part {
     Reservation(ProductKey, ReservationId, Reservation),
 }
 
-/// The group paths whose balances an operation reads.
-fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPath> {
+/// The group paths whose balances an operation reads, and changes when it is granted.
+pub(super) fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPath> {
     let (first, second) = match operation {
         Operation::Allocate { groups, .. }
         | Operation::Unallocate { groups, .. }

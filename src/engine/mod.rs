@@ -89,7 +89,7 @@ pub type Reply = Result<Vec<Receipt>, Rejection>;
 /// Commands that are done together or not at all; mostly just one.
 pub struct Submission {
     /// What is to be done; of one environment, and one command at least.
-    pub commands: Vec<Command>,
+    pub commands: Vec<Arc<Command>>,
     /// What they were made under.
     pub configuration: Arc<Versioned>,
     /// Where the answer goes.
@@ -131,12 +131,12 @@ impl Handle {
     pub fn submit(&self, command: Command, configuration: Arc<Versioned>) -> Result<Pending, Failure> {
         let queue = self.queue(&command.product);
         let (reply, pending) = oneshot::channel();
-        queue.try_send(Submission { commands: vec![command], configuration, reply }).map_err(|error| {
-            match error {
+        queue.try_send(Submission { commands: vec![Arc::new(command)], configuration, reply }).map_err(
+            |error| match error {
                 mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
-            }
-        })?;
+            },
+        )?;
         Ok(Pending(pending))
     }
 
@@ -156,6 +156,7 @@ impl Handle {
             return Ok(Pending(pending));
         };
         let queue = self.queue(&first.product);
+        let commands = commands.into_iter().map(Arc::new).collect();
         queue.send(Submission { commands, configuration, reply }).await.map_err(|_| Failure::ShuttingDown)?;
         Ok(Pending(pending))
     }

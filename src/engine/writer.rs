@@ -39,7 +39,7 @@ struct Decided<'a> {
     verdicts: Vec<Verdict>,
     granted: Granted<'a>,
     /// What is to be written, if anything is.
-    batch: Option<Batch>,
+    batch: Option<Batch<'a>>,
     received_at: Timestamp,
 }
 
@@ -315,7 +315,10 @@ impl Writer {
         let commands: Vec<_> = doubtful
             .iter()
             .flat_map(|Doubtful { submission, .. }| {
-                submission.commands.iter().map(|command| (command, &submission.configuration.configuration))
+                submission
+                    .commands
+                    .iter()
+                    .map(|command| (&**command, &submission.configuration.configuration))
             })
             .collect();
         let roots: Vec<_> = doubtful
@@ -418,8 +421,9 @@ fn units(open: &[Submission]) -> impl Iterator<Item = Unit<'_>> {
 }
 
 fn commands_of(open: &[Submission]) -> impl Iterator<Item = (&Command, &Arc<Versioned>)> {
-    open.iter()
-        .flat_map(|submission| submission.commands.iter().map(|command| (command, &submission.configuration)))
+    open.iter().flat_map(|submission| {
+        submission.commands.iter().map(|command| (&**command, &submission.configuration))
+    })
 }
 
 /// Submissions have one command at least, and all of one environment.

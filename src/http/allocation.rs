@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +16,7 @@ use crate::domain::refusal::Place;
 use crate::domain::state::Balance;
 use crate::store::{StoreError, query};
 
+use super::body::Sent;
 use super::commands::{Line, Unreadable, finish, groups_name, header_id, json, read_product, read_target};
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
@@ -64,20 +65,19 @@ pub(super) const QUERY: &[&str] =
     &["organizationId", "productId", "dimensionDataSource", "dimensions", "groups", "targetGroups", "rollup"];
 
 fn read<'a>(
-    body: &'a [u8],
+    sent: &'a Sent,
     known: &'static [&'static str],
-    (environment, headers): (&Value, &HeaderMap),
     request: impl FnOnce(&mut Form<'a>, &'static str) -> Request<'a>,
 ) -> Line<'a> {
-    let header_id = header_id(headers);
+    let header_id = header_id(&sent.headers);
     let read = || {
-        let mut form = Form::read(body, known)?;
-        let target = read_target(&mut form, environment, header_id)?;
+        let mut form = Form::read(&sent.body, known)?;
+        let target = read_target(&mut form, &sent.environment.id, header_id)?;
         let groups = groups_name(&mut form);
         let request = request(&mut form, groups);
         finish(form, target, request)
     };
-    read().map_err(|problem| Unreadable::new(problem, body, header_id))
+    read().map_err(|problem| Unreadable::new(problem, &sent.body, header_id))
 }
 
 /// Sets stock of the common pool aside for a group path.
@@ -86,17 +86,12 @@ fn read<'a>(
     params(Environment), request_body = schema::AllocateRequest,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn allocate(
-    State(app): State<App>,
-    environment: Environment,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&body, ALLOCATE, (&environment.id, &headers), |form, groups| Request::Allocate {
+pub(super) async fn allocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    let asked = read(&sent, ALLOCATE, |form, groups| Request::Allocate {
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
     })?;
-    Ok(app.run(&environment, asked).await)
+    Ok(app.run(&sent.environment, asked).await)
 }
 
 /// Gives what was set aside back to the common pool.
@@ -105,17 +100,12 @@ pub(super) async fn allocate(
     params(Environment), request_body = schema::AllocateRequest,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn unallocate(
-    State(app): State<App>,
-    environment: Environment,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&body, ALLOCATE, (&environment.id, &headers), |form, groups| Request::Unallocate {
+pub(super) async fn unallocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    let asked = read(&sent, ALLOCATE, |form, groups| Request::Unallocate {
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
     })?;
-    Ok(app.run(&environment, asked).await)
+    Ok(app.run(&sent.environment, asked).await)
 }
 
 /// Moves what was set aside to another group path.
@@ -124,18 +114,13 @@ pub(super) async fn unallocate(
     params(Environment), request_body = schema::ReallocateRequest,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn reallocate(
-    State(app): State<App>,
-    environment: Environment,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&body, REALLOCATE, (&environment.id, &headers), |form, groups| Request::Reallocate {
+pub(super) async fn reallocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    let asked = read(&sent, REALLOCATE, |form, groups| Request::Reallocate {
         source_groups: form.pairs("sourceGroups"),
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
     })?;
-    Ok(app.run(&environment, asked).await)
+    Ok(app.run(&sent.environment, asked).await)
 }
 
 /// Takes what was set aside for an order.
@@ -144,20 +129,15 @@ pub(super) async fn reallocate(
     params(Environment), request_body = schema::ConsumeRequest,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn consume(
-    State(app): State<App>,
-    environment: Environment,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&body, CONSUME, (&environment.id, &headers), |form, groups| Request::Consume {
+pub(super) async fn consume(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    let asked = read(&sent, CONSUME, |form, groups| Request::Consume {
         groups: form.pairs(groups),
         quantity: form.quantity("quantity"),
         physical_measures: form
             .nested("physicalMeasures", "Addition or Subtraction", direction)
             .unwrap_or_default(),
     })?;
-    Ok(app.run(&environment, asked).await)
+    Ok(app.run(&sent.environment, asked).await)
 }
 
 fn direction(raw: &str) -> Option<Direction> {
@@ -218,8 +198,7 @@ struct Measures {
 )]
 pub(super) async fn query(
     State(app): State<App>,
-    environment: Environment,
-    body: Bytes,
+    Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
     let mut form = Form::read(&body, QUERY)?;
     let key = read_product(&mut form, &environment.id);
@@ -230,7 +209,7 @@ pub(super) async fn query(
     let rollup = form.boolean("rollup").unwrap_or(false);
     form.finish()?;
     // Other instances change configurations too, and a query has no guard that would notice.
-    let versioned = app.environments.current(environment.id.as_str()).await?;
+    let versioned = app.environments.current(&environment.id).await?;
     let configuration = &versioned.configuration;
     let groups = configuration.groups().filter("/groups", &groups)?;
     let path = configuration.path(source.as_deref(), &dimensions)?;

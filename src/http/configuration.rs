@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::domain::refusal::{Fault, Refusal};
 use crate::store::StoreError;
 use crate::store::configuration::{Change, ChangeError, Precondition, replace};
 
+use super::body::Sent;
 use super::commands::json;
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
@@ -105,7 +106,7 @@ fn tagged(mut response: Response<Body>, version: i64) -> Response<Body> {
     ),
 )]
 pub(super) async fn get(State(app): State<App>, environment: Environment) -> Result<Response<Body>, Problem> {
-    let current = app.environments.current(environment.id.as_str()).await?;
+    let current = app.environments.current(&environment.id).await?;
     Ok(tagged(json(StatusCode::OK, current.configuration.document()), current.version))
 }
 
@@ -131,9 +132,7 @@ struct ChangeBody<'a> {
 )]
 pub(super) async fn put(
     State(app): State<App>,
-    environment: NewEnvironment,
-    headers: HeaderMap,
-    body: Bytes,
+    Sent { environment, headers, body, .. }: Sent<NewEnvironment>,
 ) -> Result<Response<Body>, Problem> {
     let document = read(&body)?;
     let precondition = precondition(&headers)?;
@@ -158,7 +157,7 @@ pub(super) async fn put(
         warnings.push(format!("{over_allocated} stock nodes become over-allocated by the changed formula"));
     }
     let stored = Arc::new(stored);
-    app.environments.keep(environment.id.as_str(), Arc::clone(&stored));
+    app.environments.keep(&environment.id, Arc::clone(&stored));
     let body = ChangeBody { document: stored.configuration.document(), warnings };
     Ok(tagged(json(StatusCode::OK, &body), stored.version))
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use sqlx::PgPool;
 
+use crate::domain::name::Value;
 use crate::store::StoreError;
 use crate::store::configuration::{self, Versioned};
 
@@ -17,7 +18,7 @@ const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Configurations by environment, each as it was when it was last read.
 pub(crate) struct Environments {
     readers: PgPool,
-    kept: Mutex<LruCache<String, Arc<Versioned>>>,
+    kept: Mutex<LruCache<Value, Arc<Versioned>>>,
 }
 
 impl Environments {
@@ -25,38 +26,41 @@ impl Environments {
         Environments { readers, kept: Mutex::new(LruCache::new(KEPT_MAX)) }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, LruCache<String, Arc<Versioned>>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, LruCache<Value, Arc<Versioned>>> {
         // The map is whole whenever the lock is free, also after a panic.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An environment's configuration: the kept one, or the stored one.
-    pub(crate) async fn get(&self, environment: &str) -> Result<Arc<Versioned>, Problem> {
-        if let Some(versioned) = self.kept().get(environment) {
-            return Ok(Arc::clone(versioned));
+    /// An environment's id and configuration: the kept ones, or the stored ones.
+    pub(crate) async fn get(&self, environment: &str) -> Result<(Value, Arc<Versioned>), Problem> {
+        if let Some((id, versioned)) = self.kept().get_key_value(environment) {
+            return Ok((id.clone(), Arc::clone(versioned)));
         }
-        self.read(environment).await
+        let id =
+            Value::parse(environment).map_err(|_| Problem::UnknownEnvironment(environment.to_owned()))?;
+        let versioned = self.read(&id).await?;
+        Ok((id, versioned))
     }
 
-    async fn read(&self, environment: &str) -> Result<Arc<Versioned>, Problem> {
+    async fn read(&self, environment: &Value) -> Result<Arc<Versioned>, Problem> {
         let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
-        let versioned = configuration::read(&mut connection, environment, None).await?;
+        let versioned = configuration::read(&mut connection, environment.as_str(), None).await?;
         let Some(versioned) = versioned.map(Arc::new) else {
             self.kept().pop(environment);
-            return Err(Problem::UnknownEnvironment(environment.to_owned()));
+            return Err(Problem::UnknownEnvironment(environment.to_string()));
         };
-        self.kept().put(environment.to_owned(), Arc::clone(&versioned));
+        self.kept().put(environment.clone(), Arc::clone(&versioned));
         Ok(versioned)
     }
 
     /// The current configuration, when it is another than the given one.
     pub(crate) async fn newer_than(
         &self,
-        environment: &str,
+        environment: &Value,
         given: &Versioned,
     ) -> Result<Option<Arc<Versioned>>, Problem> {
         let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
-        let current = configuration::version(&mut connection, environment).await?;
+        let current = configuration::version(&mut connection, environment.as_str()).await?;
         drop(connection);
         if current == Some(given.version) {
             return Ok(None);
@@ -65,13 +69,13 @@ impl Environments {
     }
 
     /// Keeps what was just stored.
-    pub(crate) fn keep(&self, environment: &str, versioned: Arc<Versioned>) {
-        self.kept().put(environment.to_owned(), versioned);
+    pub(crate) fn keep(&self, environment: &Value, versioned: Arc<Versioned>) {
+        self.kept().put(environment.clone(), versioned);
     }
 
     /// The current configuration, whatever is kept.
-    pub(crate) async fn current(&self, environment: &str) -> Result<Arc<Versioned>, Problem> {
-        let kept = self.get(environment).await?;
+    pub(crate) async fn current(&self, environment: &Value) -> Result<Arc<Versioned>, Problem> {
+        let (_, kept) = self.get(environment.as_str()).await?;
         Ok(self.newer_than(environment, &kept).await?.unwrap_or(kept))
     }
 }

@@ -38,12 +38,8 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Prob
         return Err(Problem::ShuttingDown);
     }
     let mut connection = app.readers.acquire().await.map_err(StoreError::from)?;
-    let migrated =
-        tokio::time::timeout(app.limits.request_time_max, store::is_migrated(&mut connection)).await;
-    match migrated {
-        Ok(Ok(true)) => Ok(json(StatusCode::OK, &Health { status: "ok" })),
-        Ok(Ok(false)) => Err(Problem::DatabaseUnavailable),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Problem::DatabaseUnavailable),
+    if store::is_migrated(&mut connection).await? {
+        return Ok(json(StatusCode::OK, &Health { status: "ok" }));
     }
+    Err(Problem::DatabaseUnavailable)
 }

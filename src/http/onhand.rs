@@ -1,8 +1,8 @@
 //! On-hand stock: changes and sets.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Response};
+use axum::http::Response;
 use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use crate::domain::command::{Request, Timestamp};
 use crate::domain::name::Value;
 
+use super::body::Sent;
 use super::commands::{Asked, Line, Unreadable, finish, groups_name, header_id, read_target};
 use super::form::{Form, items};
 use super::problem::{Problem, ProblemBody};
@@ -87,9 +88,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 )]
 pub(super) async fn change(
     State(app): State<App>,
-    environment: Environment,
-    headers: HeaderMap,
-    body: Bytes,
+    Sent { environment, headers, body, .. }: Sent,
 ) -> Result<Response<Body>, Unreadable> {
     let header_id = header_id(&headers);
     let asked = read_change(&body, &environment.id, header_id)
@@ -140,9 +139,8 @@ async fn run_bulk<'a>(
 )]
 pub(super) async fn change_bulk(
     State(app): State<App>,
-    environment: Environment,
     options: Options,
-    body: Bytes,
+    Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
     run_bulk(&app, &environment, &body, options, |line| read_change(line, &environment.id, None)).await
 }
@@ -159,10 +157,9 @@ pub(super) async fn change_bulk(
 )]
 pub(super) async fn set_bulk(
     State(app): State<App>,
-    environment: Environment,
     Path((_, source)): Path<(String, String)>,
     options: Options,
-    body: Bytes,
+    Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
     run_bulk(&app, &environment, &body, options, |line| read_set(line, &environment.id, &source)).await
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode};
 
 use crate::domain::command::Command;
+use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
 use crate::engine::{Failure, Receipt, Rejection};
 use crate::store::StoreError;
@@ -35,7 +36,7 @@ impl Shared {
     /// right under a newer one, so a refusal is given only by the current one.
     async fn judge(
         &self,
-        environment: &str,
+        environment: &Value,
         versioned: &mut Arc<Versioned>,
         asked: &[&Asked<'_>],
     ) -> Result<Vec<Judged>, Problem> {
@@ -60,7 +61,7 @@ impl Shared {
     /// read again under the configuration of its time.
     async fn find_repeats(
         &self,
-        environment: &str,
+        environment: &Value,
         versioned: &Versioned,
         asked: &[&Asked<'_>],
         commands: Vec<Result<Command, Refusal>>,
@@ -68,11 +69,14 @@ impl Shared {
         let refused = asked.iter().zip(&commands).filter(|(_, command)| command.is_err());
         let ids: Vec<String> = refused.map(|(asked, _)| asked.target.id.to_string()).collect();
         let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
-        let found = ledger::named(&mut connection, environment, &ids, &versioned.configuration).await?;
+        let found =
+            ledger::named(&mut connection, environment.as_str(), &ids, &versioned.configuration).await?;
         let mut of_their_time = HashMap::new();
         for version in found.iter().map(|&(_, version)| version).collect::<BTreeSet<_>>() {
-            of_their_time
-                .insert(version, configuration::read(&mut connection, environment, Some(version)).await?);
+            of_their_time.insert(
+                version,
+                configuration::read(&mut connection, environment.as_str(), Some(version)).await?,
+            );
         }
         drop(connection);
         let mut events: HashMap<_, _> =
@@ -111,7 +115,7 @@ impl Shared {
     async fn run_one(&self, environment: &Environment, asked: &Asked<'_>) -> Result<Receipt, Problem> {
         let mut versioned = Arc::clone(&environment.versioned);
         for _ in 0..CONFIGURATIONS_MAX {
-            let command = match self.judge(environment.id.as_str(), &mut versioned, &[asked]).await?.pop() {
+            let command = match self.judge(&environment.id, &mut versioned, &[asked]).await?.pop() {
                 Some(Judged::Fit(command)) => command,
                 Some(Judged::Repeat(receipt)) => return Ok(receipt),
                 Some(Judged::Wrong(refusal)) => return Err(refusal.into()),
@@ -121,7 +125,7 @@ impl Shared {
             match pending.answer().await {
                 Ok(receipts) => return receipts.into_iter().next().ok_or(Problem::Internal),
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
-                    versioned = self.environments.current(environment.id.as_str()).await?;
+                    versioned = self.environments.current(&environment.id).await?;
                 }
                 Err(Rejection { failure, .. }) => return Err(failure.into()),
             }
@@ -149,7 +153,7 @@ impl Shared {
                 break;
             }
             let asked: Vec<&Asked<'_>> = open.iter().map(|&(_, asked)| asked).collect();
-            let judged = self.judge(environment.id.as_str(), &mut versioned, &asked).await?;
+            let judged = self.judge(&environment.id, &mut versioned, &asked).await?;
             let mut pending = Vec::with_capacity(open.len());
             for ((index, asked), judged) in std::mem::take(&mut open).into_iter().zip(judged) {
                 match judged {
@@ -173,7 +177,7 @@ impl Shared {
                 }
             }
             if !open.is_empty() {
-                versioned = self.environments.current(environment.id.as_str()).await?;
+                versioned = self.environments.current(&environment.id).await?;
             }
         }
         let all_done = results.iter().all(Result::is_ok);
@@ -237,7 +241,7 @@ impl Shared {
         let asked: Vec<&Asked<'_>> = asked.iter().collect();
         let mut versioned = Arc::clone(&environment.versioned);
         for _ in 0..CONFIGURATIONS_MAX {
-            let judged = self.judge(environment.id.as_str(), &mut versioned, &asked).await;
+            let judged = self.judge(&environment.id, &mut versioned, &asked).await;
             let mut commands = Vec::with_capacity(asked.len());
             let mut places = Vec::with_capacity(asked.len());
             let mut receipts: Vec<Option<Receipt>> = Vec::with_capacity(asked.len());
@@ -264,7 +268,7 @@ impl Shared {
                     return Ok(receipts.into_iter().flatten().collect());
                 }
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
-                    versioned = self.environments.current(environment.id.as_str()).await.map_err(failure)?;
+                    versioned = self.environments.current(&environment.id).await.map_err(failure)?;
                 }
                 Err(Rejection { index, failure }) => {
                     return Err(Rejection { index: places.get(index).copied().unwrap_or(index), failure });

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
-use tower::Layer;
-use tower::ServiceExt;
-use tower::util::MapRequestLayer;
 
-use super::path::normalize;
+use super::around::Around;
 
 /// The limits of connections.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Longest time until a request's head is complete, and that a connection may idle.
     pub head_time_max: Duration,
+    /// Longest time from a request's head to its answer, the arrival of its body included.
+    pub request_time_max: Duration,
     /// Longest that a client may take to read the next part of an answer.
     pub write_time_max: Duration,
     /// Longest head of a request, in bytes.
@@ -38,7 +40,7 @@ pub struct Limits {
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
-    let service = MapRequestLayer::new(normalize).layer(router);
+    let around = Around::new(router, limits.request_time_max);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &room) => accepted,
@@ -46,9 +48,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut st
             Some(_) = connections.join_next() => continue,
         };
         let Some((stream, permit)) = accepted else { continue };
-        let service = TowerToHyperService::new(service.clone().map_request(
-            |request: hyper::Request<hyper::body::Incoming>| request.map(axum::body::Body::new),
-        ));
+        let around = around.clone();
+        let service =
+            service_fn(move |request: Request<Incoming>| around.clone().answer(request.map(Body::new)));
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(limits.write_time_max));
         let mut builder = http1::Builder::new();

@@ -19,18 +19,18 @@ use super::{StoreError, text};
 
 /// What a batch adds up to, in the columns of the one statement that writes it.
 #[derive(Default)]
-pub struct Batch {
-    environments: Vec<String>,
+pub struct Batch<'a> {
+    environments: Vec<&'a str>,
     configuration_versions: Vec<i64>,
-    nodes: Nodes,
-    balances: Balances,
-    reservations: Reservations,
-    events: Events,
+    nodes: Nodes<'a>,
+    balances: Balances<'a>,
+    reservations: Reservations<'a>,
+    events: Events<'a>,
 }
 
 #[derive(Default)]
-struct Nodes {
-    keys: Keys,
+struct Nodes<'a> {
+    keys: Keys<'a>,
     dimensions: Vec<String>,
     /// The version that the batch was decided on; 0 for a node that is new.
     expected: Vec<i64>,
@@ -41,8 +41,8 @@ struct Nodes {
 }
 
 #[derive(Default)]
-struct Balances {
-    keys: Keys,
+struct Balances<'a> {
+    keys: Keys<'a>,
     dimensions: Vec<String>,
     groups: Vec<String>,
     allocated: Vec<String>,
@@ -52,8 +52,8 @@ struct Balances {
 }
 
 #[derive(Default)]
-struct Reservations {
-    keys: Keys,
+struct Reservations<'a> {
+    keys: Keys<'a>,
     ids: Vec<Uuid>,
     dimensions: Vec<String>,
     measures: Vec<String>,
@@ -62,10 +62,10 @@ struct Reservations {
 }
 
 #[derive(Default)]
-struct Events {
-    keys: Keys,
-    ids: Vec<String>,
-    operations: Vec<String>,
+struct Events<'a> {
+    keys: Keys<'a>,
+    ids: Vec<&'a str>,
+    operations: Vec<&'static str>,
     dimensions: Vec<String>,
     groups: Vec<Option<String>>,
     source_groups: Vec<Option<String>>,
@@ -77,18 +77,18 @@ struct Events {
     outcomes: Vec<String>,
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
     /// Guards the batch by the version of a configuration that it was decided under.
-    pub fn guard_configuration(&mut self, environment: &Value, version: i64) {
-        self.environments.push(environment.to_string());
+    pub fn guard_configuration(&mut self, environment: &'a Value, version: i64) {
+        self.environments.push(environment.as_str());
         self.configuration_versions.push(version);
     }
 
     /// Writes a stock node, guarded by the version that it was decided on.
-    pub fn node(&mut self, key: &ProductKey, path: &DimensionPath, expected: u64, node: &Node) {
+    pub fn node(&mut self, key: &'a ProductKey, path: &[Value], expected: u64, node: &Node) {
         let columns = &mut self.nodes;
         columns.keys.push(key);
-        columns.dimensions.push(text::array(path.values()));
+        columns.dimensions.push(text::array(path));
         columns.expected.push(expected as i64);
         columns.version.push(node.version as i64);
         columns.own.push(text::quantities(node.own.as_slice()));
@@ -97,7 +97,13 @@ impl Batch {
     }
 
     /// Writes a balance. The nodes of its chain are guarded, so it needs no guard.
-    pub fn balance(&mut self, key: &ProductKey, path: &DimensionPath, groups: &GroupPath, balance: &Balance) {
+    pub fn balance(
+        &mut self,
+        key: &'a ProductKey,
+        path: &DimensionPath,
+        groups: &GroupPath,
+        balance: &Balance,
+    ) {
         let columns = &mut self.balances;
         columns.keys.push(key);
         columns.dimensions.push(text::array(path.values()));
@@ -111,7 +117,7 @@ impl Batch {
     /// Writes a reservation; guarded as a balance is.
     pub fn reservation(
         &mut self,
-        key: &ProductKey,
+        key: &'a ProductKey,
         id: ReservationId,
         reservation: &Reservation,
         configuration: &Configuration,
@@ -128,7 +134,7 @@ impl Batch {
     /// Appends an event to the ledger.
     pub fn event(
         &mut self,
-        command: &Command,
+        command: &'a Command,
         versioned: &Versioned,
         received_at: Timestamp,
         outcome: &Outcome,
@@ -136,8 +142,8 @@ impl Batch {
         let row = Columns::of(&command.operation, &versioned.configuration);
         let columns = &mut self.events;
         columns.keys.push(&command.product);
-        columns.ids.push(command.id.to_string());
-        columns.operations.push(row.operation.to_owned());
+        columns.ids.push(command.id.as_str());
+        columns.operations.push(row.operation);
         columns.dimensions.push(text::array(command.path.values()));
         columns.groups.push(row.groups);
         columns.source_groups.push(row.source_groups);
@@ -236,39 +242,39 @@ impl Batch {
             )
             SELECT array_agg(event_id ORDER BY event_id) AS "event_ids!" FROM recorded
             "#,
-            &self.environments,
+            &self.environments as &[&str],
             &self.configuration_versions,
-            &nodes.keys.environments,
-            &nodes.keys.organizations,
-            &nodes.keys.products,
+            &nodes.keys.environments as &[&str],
+            &nodes.keys.organizations as &[&str],
+            &nodes.keys.products as &[&str],
             &nodes.dimensions,
             &nodes.expected,
             &nodes.version,
             &nodes.own,
             &nodes.total,
             &nodes.set_at as &[Option<String>],
-            &balances.keys.environments,
-            &balances.keys.organizations,
-            &balances.keys.products,
+            &balances.keys.environments as &[&str],
+            &balances.keys.organizations as &[&str],
+            &balances.keys.products as &[&str],
             &balances.dimensions,
             &balances.groups,
             &balances.allocated,
             &balances.consumed,
             &balances.cumulative_allocated,
             &balances.cumulative_consumed,
-            &reservations.keys.environments,
-            &reservations.keys.organizations,
-            &reservations.keys.products,
+            &reservations.keys.environments as &[&str],
+            &reservations.keys.organizations as &[&str],
+            &reservations.keys.products as &[&str],
             &reservations.ids,
             &reservations.dimensions,
             &reservations.measures,
             &reservations.quantities,
             &reservations.remaining,
-            &events.keys.environments,
-            &events.keys.organizations,
-            &events.keys.products,
-            &events.ids,
-            &events.operations,
+            &events.keys.environments as &[&str],
+            &events.keys.organizations as &[&str],
+            &events.keys.products as &[&str],
+            &events.ids as &[&str],
+            &events.operations as &[&str],
             &events.dimensions,
             &events.groups as &[Option<String>],
             &events.source_groups as &[Option<String>],

@@ -1,6 +1,7 @@
 //! The ledger: what was asked and what was answered, in the order in which it happened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -24,7 +25,7 @@ pub struct Event {
     /// Its place in the ledger.
     pub event_id: i64,
     /// What was asked.
-    pub command: Command,
+    pub command: Arc<Command>,
     /// When the service took it in.
     pub received_at: Timestamp,
     /// What it answered.
@@ -154,7 +155,7 @@ impl Row {
             product: Value::stored(&self.product_id),
         };
         let path = DimensionPath::new(text::values(&self.dimensions));
-        let command = Command { id: Value::stored(&self.id), product, path, operation };
+        let command = Arc::new(Command { id: Value::stored(&self.id), product, path, operation });
         Ok(Event {
             event_id: self.event_id,
             command,

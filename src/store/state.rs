@@ -14,21 +14,21 @@ use super::{StoreError, text};
 
 /// The columns of a list of products, as statements take them.
 #[derive(Default)]
-pub(super) struct Keys {
-    pub(super) environments: Vec<String>,
-    pub(super) organizations: Vec<String>,
-    pub(super) products: Vec<String>,
+pub(super) struct Keys<'a> {
+    pub(super) environments: Vec<&'a str>,
+    pub(super) organizations: Vec<&'a str>,
+    pub(super) products: Vec<&'a str>,
 }
 
-impl Keys {
-    pub(super) fn push(&mut self, key: &ProductKey) {
-        self.environments.push(key.environment.to_string());
-        self.organizations.push(key.organization.to_string());
-        self.products.push(key.product.to_string());
+impl<'a> Keys<'a> {
+    pub(super) fn push(&mut self, key: &'a ProductKey) {
+        self.environments.push(key.environment.as_str());
+        self.organizations.push(key.organization.as_str());
+        self.products.push(key.product.as_str());
     }
 }
 
-fn columns<'a>(keys: impl Iterator<Item = (&'a ProductKey, &'a [Value])>) -> (Keys, Vec<String>) {
+fn columns<'a>(keys: impl Iterator<Item = (&'a ProductKey, &'a [Value])>) -> (Keys<'a>, Vec<String>) {
     let mut columns = Keys::default();
     let paths = keys
         .map(|(key, path)| {
@@ -55,9 +55,9 @@ pub async fn nodes(
                 AS k (environment_id, organization_id, product_id, dimensions, place)
            JOIN stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
                 AND n.product_id = k.product_id AND n.dimensions = k.dimensions::text[]"#,
-        &keys.environments,
-        &keys.organizations,
-        &keys.products,
+        &keys.environments as &[&str],
+        &keys.organizations as &[&str],
+        &keys.products as &[&str],
         &paths,
     )
     .fetch_all(connection)
@@ -107,9 +107,9 @@ pub async fn balances(
            JOIN balance b ON b.environment_id = k.environment_id AND b.organization_id = k.organization_id
                 AND b.product_id = k.product_id AND b.dimensions = k.dimensions::text[]
                 AND b.groups = k.groups::text[]"#,
-        &keys.environments,
-        &keys.organizations,
-        &keys.products,
+        &keys.environments as &[&str],
+        &keys.organizations as &[&str],
+        &keys.products as &[&str],
         &paths,
         &groups,
     )
@@ -199,9 +199,9 @@ pub async fn freshness(
            LEFT JOIN stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
                 AND n.product_id = k.product_id AND n.dimensions = k.dimensions::text[]
            ORDER BY k.place"#,
-        &keys.environments,
-        &keys.organizations,
-        &keys.products,
+        &keys.environments as &[&str],
+        &keys.organizations as &[&str],
+        &keys.products as &[&str],
         &paths,
     )
     .fetch_all(connection)
@@ -229,9 +229,9 @@ pub async fn lock(
                 AND n.product_id = k.product_id AND n.dimensions = k.dimensions::text[]
            ORDER BY n.environment_id, n.organization_id, n.product_id, n.dimensions
            FOR UPDATE OF n"#,
-        &keys.environments,
-        &keys.organizations,
-        &keys.products,
+        &keys.environments as &[&str],
+        &keys.organizations as &[&str],
+        &keys.products as &[&str],
         &paths,
     )
     .fetch_all(connection)

@@ -24,7 +24,7 @@ fn versioned() -> Arc<Versioned> {
 /// How many commands there are that mean something else.
 const MEANINGS: usize = 6;
 
-fn command(versioned: &Versioned, id: &str, meaning: usize) -> Command {
+fn command(versioned: &Versioned, id: &str, meaning: usize) -> Arc<Command> {
     let pairs = |pairs: &[(&'static str, &'static str)]| -> Pairs<'static> {
         pairs.iter().map(|&(name, value)| (name.into(), value.into())).collect()
     };
@@ -57,7 +57,7 @@ fn command(versioned: &Versioned, id: &str, meaning: usize) -> Command {
         product: Value::parse("Bike").unwrap(),
     };
     let target = Target { id: Value::parse(id).unwrap(), product, dimension_data_source: None, dimensions };
-    Command::new(&versioned.configuration, &target, &request).unwrap()
+    Arc::new(Command::new(&versioned.configuration, &target, &request).unwrap())
 }
 
 /// What a command comes to: its outcome, and whether it had come to it before.
@@ -68,7 +68,7 @@ type Done = (Outcome, bool);
 struct Alone {
     versioned: Arc<Versioned>,
     stock: Stock,
-    ledger: HashMap<Value, (Command, Outcome)>,
+    ledger: HashMap<Value, (Arc<Command>, Outcome)>,
 }
 
 impl Alone {
@@ -81,7 +81,7 @@ impl Alone {
         alone
     }
 
-    fn one(&mut self, command: &Command) -> Result<Done, Refusal> {
+    fn one(&mut self, command: &Arc<Command>) -> Result<Done, Refusal> {
         if let Some((event, outcome)) = self.ledger.get(&command.id) {
             let reused = Refusal::IdReused { id: command.id.clone(), difference: String::new() };
             return if event == command { Ok((outcome.clone(), true)) } else { Err(reused) };
@@ -94,7 +94,7 @@ impl Alone {
     }
 
     /// All or nothing.
-    fn together(&mut self, commands: &[Command]) -> Result<Vec<Done>, (usize, Refusal)> {
+    fn together(&mut self, commands: &[Arc<Command>]) -> Result<Vec<Done>, (usize, Refusal)> {
         let before = self.clone();
         let done = commands.iter().enumerate().map(|(index, command)| {
             let done = self.one(command);
@@ -121,7 +121,7 @@ impl Alone {
     }
 
     /// Books that hold what the commands need, and nothing else.
-    fn load(&self, commands: &[Command]) -> Books {
+    fn load(&self, commands: &[Arc<Command>]) -> Books {
         let mut books = Books::new(usize::MAX);
         let mut wanted = Wanted::default();
         for command in commands {
@@ -158,7 +158,7 @@ fn without_nothing(mut stock: Stock) -> Stock {
 }
 
 /// Decides units as one batch, and holds that against one after the other.
-fn check(alone: &Alone, units: &[&[Command]]) {
+fn check(alone: &Alone, units: &[&[Arc<Command>]]) {
     let commands = units.concat();
     let mut books = alone.load(&commands);
     let batch = units.iter().map(|unit| (*unit, &alone.versioned));
@@ -202,11 +202,17 @@ fn check(alone: &Alone, units: &[&[Command]]) {
 fn check_guards(alone: &Alone, granted: &Granted<'_>) {
     let chains = granted.events.iter().flat_map(|(command, _, _)| command.path.chain(1));
     let needed: BTreeMap<_, _> = chains.map(|node| (node.to_vec(), alone.version(node))).collect();
-    let guarded = granted.nodes.iter().map(|((_, path), &version)| (path.values().to_vec(), version));
+    let guarded = granted.nodes.iter().map(|((_, path), &version)| (path.to_vec(), version));
     assert_eq!(guarded.collect::<BTreeMap<_, _>>(), needed);
 }
 
-fn check_granted(alone: &Alone, events: &[Arc<Event>], places: &[Place], done: &[Done], unit: &[Command]) {
+fn check_granted(
+    alone: &Alone,
+    events: &[Arc<Event>],
+    places: &[Place],
+    done: &[Done],
+    unit: &[Arc<Command>],
+) {
     assert_eq!((places.len(), done.len()), (unit.len(), unit.len()));
     for ((place, (outcome, replayed)), command) in places.iter().zip(done).zip(unit) {
         let is_known = alone.ledger.contains_key(&command.id);
@@ -228,9 +234,9 @@ fn without_difference(refusal: Refusal) -> Refusal {
 }
 
 /// Calls with every sequence of so many commands, where each has one of the ids.
-fn for_all(alone: &Alone, length: usize, ids: &[&str], check: impl Fn(&[Command])) {
+fn for_all(alone: &Alone, length: usize, ids: &[&str], check: impl Fn(&[Arc<Command>])) {
     let meanings = 0..MEANINGS;
-    let all: Vec<Command> = meanings
+    let all: Vec<Arc<Command>> = meanings
         .flat_map(|meaning| ids.iter().map(move |id| command(&alone.versioned, id, meaning)))
         .collect();
     for mut number in 0..all.len().pow(length as u32) {

@@ -1,0 +1,100 @@
+//! What a request brings: its body read whole, within its limits of type, length and time.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::response::IntoResponse;
+use http_body_util::{BodyExt, Limited};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::problem::Problem;
+use super::{App, Environment, Shared};
+
+/// Most bytes of a refused body that are still read.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+
+/// A request with its body, to the environment that its path names.
+pub(super) struct Sent<E = Environment> {
+    pub(super) environment: E,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// The body's part of the room for all bodies, until the answer is there: what was read
+    /// of the body lives so long.
+    _room: OwnedSemaphorePermit,
+}
+
+impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E> {
+    type Rejection = Response<Body>;
+
+    /// The body comes first: whoever still sends it would not hear of anything else.
+    async fn from_request(request: Request, app: &App) -> Result<Sent<E>, Response<Body>> {
+        let (mut parts, mut body) = request.into_parts();
+        let deadline = Instant::now() + app.limits.body_time_max;
+        match read(app, &parts, &mut body, deadline).await {
+            Ok((body, room)) => {
+                let environment =
+                    E::from_request_parts(&mut parts, app).await.map_err(Problem::into_response)?;
+                Ok(Sent { environment, headers: parts.headers, body, _room: room })
+            }
+            Err(problem) => {
+                if !parts.headers.contains_key(header::EXPECT) {
+                    discard(body, deadline).await;
+                }
+                let mut response = problem.into_response();
+                // What is left of the body after that is not waited for.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                Err(response)
+            }
+        }
+    }
+}
+
+/// Reads what is left of a body that is refused, and throws it away. A connection that is
+/// closed over unread bytes is reset, and a client that is still sending then does not hear
+/// why. (One that asked whether to send at all has not begun.)
+async fn discard(body: Body, deadline: Instant) {
+    let mut rest = Limited::new(body, DISCARDED_BYTES_MAX);
+    let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+    let _ = tokio::time::timeout_at(deadline, read).await;
+}
+
+async fn read(
+    app: &Shared,
+    parts: &Parts,
+    body: &mut Body,
+    deadline: Instant,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let limits = &app.limits;
+    if !is_json(parts) {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    let is_bulk = parts.uri.path().ends_with("/bulk");
+    let limit = if is_bulk { limits.bulk_body_bytes_max } else { limits.body_bytes_max };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Problem::PayloadTooLarge(limit));
+    }
+    let bytes = body.size_hint().exact().unwrap_or(limit as u64);
+    // At most the limit, which is a few MiB.
+    let room = Arc::clone(&app.room).acquire_many_owned(bytes as u32);
+    let Ok(Ok(room)) = tokio::time::timeout_at(deadline, room).await else { return Err(Problem::Overloaded) };
+    match tokio::time::timeout_at(deadline, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok((collected.to_bytes(), room)),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Problem::PayloadTooLarge(limit))
+        }
+        Ok(Err(error)) => Err(Problem::invalid("", format!("could not be read: {error}"))),
+        Err(_) => Err(Problem::invalid("", format!("did not arrive within {:?}", limits.body_time_max))),
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    let Some(value) = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+}
