@@ -33,7 +33,7 @@ impl Contestant {
             Kind::Twin { database_url, connections } => {
                 let mut command = this_program();
                 command.args(["twin", database_url, &connections.to_string()]);
-                (format!("twin of {connections}"), command)
+                (format!("twin, pool of {connections}"), command)
             }
             Kind::Echo => {
                 let mut command = this_program();

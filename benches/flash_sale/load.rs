@@ -135,8 +135,10 @@ async fn run_client<S: Script>(
         let Some(head) = script.next(connection.body()) else { break };
         let counted = script.judge(&connection.exchange(head).await);
         let now = Instant::now();
-        let counts = now >= counts_from && end.is_none_or(|end| now < end);
-        tally.count(counted, now, counts.then(|| now - sent_at));
+        // What was sent in time counts with its whole latency, also when the answer came after:
+        // otherwise the slowest would be left out.
+        let in_time = |moment| moment >= counts_from && end.is_none_or(|end| moment < end);
+        tally.count(counted, now, in_time(now), in_time(sent_at).then(|| now - sent_at));
         sent_at = now;
     }
     tally
@@ -148,14 +150,16 @@ struct Tally {
     accepted: u64,
     refused: u64,
     unavailable: u64,
+    /// Answers of status 200, in the time that counts.
+    in_time: u64,
     last_accepted: Option<Instant>,
     last: Option<Instant>,
-    /// Of the answers of status 200, in the time that counts.
+    /// Of the answers of status 200 to what was sent in the time that counts.
     latencies_us: Vec<u32>,
 }
 
 impl Tally {
-    fn count(&mut self, counted: Counted, now: Instant, latency: Option<Duration>) {
+    fn count(&mut self, counted: Counted, now: Instant, in_time: bool, latency: Option<Duration>) {
         self.sent += 1;
         self.last = Some(now);
         match counted {
@@ -167,6 +171,7 @@ impl Tally {
             Counted::Refused => return self.refused += 1,
             Counted::Unavailable => return self.unavailable += 1,
         }
+        self.in_time += u64::from(in_time);
         self.latencies_us.extend(latency.map(|latency| latency.as_micros() as u32));
     }
 
@@ -175,6 +180,7 @@ impl Tally {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.unavailable += other.unavailable;
+        self.in_time += other.in_time;
         self.last_accepted = self.last_accepted.max(other.last_accepted);
         self.last = self.last.max(other.last);
         self.latencies_us.extend(other.latencies_us);
@@ -186,7 +192,7 @@ impl Tally {
         let last_accepted = self.last_accepted.unwrap_or(counts_from);
         let time = time.unwrap_or(last_accepted - counts_from);
         Measured {
-            rate: per_second(self.latencies_us.len() as u64, time),
+            rate: per_second(self.in_time, time),
             refusal_rate: per_second(self.refused, last - last_accepted),
             sent: self.sent,
             accepted: self.accepted,

@@ -24,7 +24,7 @@ mod scenario;
 mod scripts;
 mod twin;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringfence::embedded::Embedded;
 use tokio::runtime::Builder;
@@ -61,8 +61,16 @@ fn check_files() {
     assert!(limit >= FILES, "a process may open {limit} files only: say `ulimit -n {FILES}` before");
 }
 
+/// How many cores others keep busy while we do nothing: they would be measured too.
+async fn busy_cores() -> f64 {
+    let before = processor::of_the_machine();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (processor::of_the_machine() - before).as_secs_f64()
+}
+
 async fn run(arguments: &Arguments) {
     let start = Instant::now();
+    let busy = busy_cores().await;
     let directory = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
     let embedded = Embedded::start(&directory).await.expect("PostgreSQL is installed");
     println!(
@@ -70,6 +78,7 @@ async fn run(arguments: &Arguments) {
         processor::count(),
         directory.display()
     );
+    println!("others keep {busy:.2} cores busy; the figures mean something where that is next to nothing");
     let mut arena = Arena::open(embedded.options(), arguments).await;
     let mut report = Report::default();
     report::headline();

@@ -34,9 +34,9 @@ pub const CONFIGURATION: &str = r#"{
         "availableToAllocate": "pos.inbound - @iv.@softreserved - @iv.@allocated"
     }
 }"#;
-pub const DIMENSIONS: &str = r#""dimensions":{"siteId":"1","locationId":"11","colorId":"red"}"#;
-pub const GROUPS: &str = r#""groups":{"channel":"Web","region":"London","customerGroup":"VIP"}"#;
-pub const ORGANIZATION: &str = r#""organizationId":"usmf""#;
+const ORGANIZATION: &str = r#""organizationId":"usmf""#;
+const DIMENSIONS: &str = r#""dimensions":{"siteId":"1","locationId":"11","colorId":"red"}"#;
+const GROUPS: &str = r#""groups":{"channel":"Web","region":"London","customerGroup":"VIP"}"#;
 /// The product that everybody wants.
 pub const HOT: &str = "Bike";
 /// How many products there are where there are many.
@@ -124,28 +124,29 @@ pub struct Sale {
     count: u64,
     products: Products,
     random: Random,
+    /// What stands after the id, and after the product: put together once, not for each request.
+    after_id: String,
+    after_product: String,
 }
 
 impl Sale {
     pub fn new(load: u64, client: usize, products: Products) -> Sale {
         let random = Random::new(load << 16 | client as u64);
-        Sale { load, client, count: 0, products, random }
+        let after_id = format!(r#"",{ORGANIZATION},"productId":""#);
+        let after_product = format!(
+            r#"",{DIMENSIONS},{GROUPS},"quantity":1,"physicalMeasures":{{"pos":{{"inbound":"Subtraction"}}}}}}"#
+        );
+        Sale { load, client, count: 0, products, random, after_id, after_product }
     }
 }
 
 impl Script for Sale {
     fn next(&mut self, body: &mut Vec<u8>) -> Option<&'static str> {
         self.count += 1;
-        let _ = write!(
-            body,
-            r#"{{"id":"{}-{}-{}",{ORGANIZATION},"productId":""#,
-            self.load, self.client, self.count
-        );
+        let _ = write!(body, r#"{{"id":"{}-{}-{}"#, self.load, self.client, self.count);
+        body.extend_from_slice(self.after_id.as_bytes());
         self.products.write_one(&mut self.random, body);
-        let _ = write!(
-            body,
-            r#"",{DIMENSIONS},{GROUPS},"quantity":1,"physicalMeasures":{{"pos":{{"inbound":"Subtraction"}}}}}}"#
-        );
+        body.extend_from_slice(self.after_product.as_bytes());
         Some(CONSUME)
     }
 
