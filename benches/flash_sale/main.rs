@@ -1,6 +1,7 @@
-//! One hot product in a flash sale: ringfence against a twin that runs a SERIALIZABLE
-//! transaction per request, on the same private PostgreSQL with full durability, in the
-//! same run, alternating. Prints medians and ratios.
+//! A flash sale: ringfence against a twin that runs a SERIALIZABLE transaction per request, on
+//! one private PostgreSQL with full durability, in the same run, alternating. Prints medians,
+//! ratios, and what became of the targets; ends with an error where the books do not add up.
+//! `benches/README.md` says what each scenario is.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,88 +11,86 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 
+mod arena;
+mod arguments;
+mod books;
+mod connection;
 mod contestant;
 mod load;
+mod processor;
+mod report;
+mod roofline;
+mod scenario;
+mod scripts;
 mod twin;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfence::embedded::Embedded;
+use tokio::runtime::Builder;
 
-use contestant::{Contestant, Kind};
-use load::{Body, Measured};
+use arena::Arena;
+use arguments::Arguments;
+use report::Report;
 
-const ROUNDS: usize = 3;
-const ROUND_TIME: Duration = Duration::from_secs(4);
-/// The twin's pool sizes that are tried, and the best taken.
-const TWIN_CONNECTIONS: [u32; 3] = [1, 4, 16];
-const CLIENTS: [usize; 3] = [1, 64, 256];
+/// Files that a process must be able to open for the largest scenario, connections above all.
+const FILES: u64 = 2_048;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let many_threads = || tokio::runtime::Runtime::new().expect("a runtime");
     match arguments.get(1).map(String::as_str) {
-        Some("twin") => runtime.block_on(twin::serve(&arguments[2], arguments[3].parse().expect("a number"))),
-        _ => runtime.block_on(compare()),
+        Some("twin") => {
+            many_threads().block_on(twin::serve(&arguments[2], arguments[3].parse().expect("a number")));
+        }
+        Some("echo") => many_threads().block_on(roofline::serve_echo()),
+        _ => {
+            let arguments = Arguments::read(&scenario::NAMES);
+            check_files();
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(run(&arguments));
+        }
     }
 }
 
-async fn compare() {
+/// The limit is passed on to the service, which cannot raise it by itself.
+fn check_files() {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+    let limit = line.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(u64::MAX);
+    assert!(limit >= FILES, "a process may open {limit} files only: say `ulimit -n {FILES}` before");
+}
+
+/// How many cores others keep busy while we do nothing: they would be measured too.
+async fn busy_cores() -> f64 {
+    let before = processor::of_the_machine();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (processor::of_the_machine() - before).as_secs_f64()
+}
+
+async fn run(arguments: &Arguments) {
+    let start = Instant::now();
+    let busy = busy_cores().await;
     let directory = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
     let embedded = Embedded::start(&directory).await.expect("PostgreSQL is installed");
-    let options = embedded.options();
-    let ringfence = Contestant::start(&options, Kind::Ringfence).await;
-    let mut twins = Vec::new();
-    for connections in TWIN_CONNECTIONS {
-        twins.push(Contestant::start(&options, Kind::Twin { connections }).await);
-    }
     println!(
-        "{:<28} {:>8} {:>12} {:>9} {:>9} {:>9}",
-        "contestant", "clients", "accepted/s", "p50 ms", "p99 ms", "p99.9 ms"
+        "{} cores, shared by all: the service, its load (one thread), and PostgreSQL (fsync and synchronous_commit on) in {}",
+        processor::count(),
+        directory.display()
     );
-    for clients in CLIENTS {
-        let mut ours = Vec::new();
-        let mut theirs: Vec<Vec<Measured>> = twins.iter().map(|_| Vec::new()).collect();
-        for round in 0..ROUNDS {
-            ours.push(measure(&ringfence, clients, round).await);
-            for (twin, measured) in twins.iter().zip(&mut theirs) {
-                measured.push(measure(twin, clients, round).await);
-            }
+    println!("others keep {busy:.2} cores busy; the figures mean something where that is next to nothing");
+    let mut arena = Arena::open(embedded.options(), arguments).await;
+    let mut report = Report::default();
+    report::headline();
+    for name in scenario::NAMES {
+        if arguments.scenarios.iter().any(|wanted| wanted == name) {
+            scenario::run(name, &mut arena, arguments, &mut report).await;
         }
-        let our_rate = report("ringfence", clients, &ours);
-        let mut best: f64 = 0.0;
-        for (twin, measured) in twins.iter().zip(&theirs) {
-            best = best.max(report(&twin.name, clients, measured));
-        }
-        println!("{:<28} {clients:>8} {:>11.1}x", "ringfence / best twin", our_rate / best);
     }
-    println!("resident memory of ringfence, highest: {:.0} MiB", ringfence.resident_high_mib());
-    for contestant in twins.iter().chain([&ringfence]) {
-        contestant.check_books().await;
-    }
-    println!("the books of every contestant add up");
-    drop((ringfence, twins));
+    arena.replay().await;
+    report.print_targets();
+    drop(arena);
     embedded.stop().await;
     let _ = std::fs::remove_dir_all(directory);
-}
-
-async fn measure(contestant: &Contestant, clients: usize, round: usize) -> Measured {
-    let name = format!("{}-{clients}-{round}", std::process::id());
-    let body: Body = Arc::new(move |client, count| contestant::consume(&format!("{name}-{client}-{count}")));
-    let measured = load::run(contestant.address, contestant::CONSUME, clients, ROUND_TIME, body).await;
-    assert_eq!(measured.refused, 0, "{} refused what it should accept", contestant.name);
-    measured
-}
-
-fn report(name: &str, clients: usize, rounds: &[Measured]) -> f64 {
-    let median = |figure: &dyn Fn(&Measured) -> f64| {
-        let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
-    };
-    let rate = median(&|measured| measured.accepted_per_second);
-    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| median(&|measured| measured.percentile_ms(share)));
-    println!("{name:<28} {clients:>8} {rate:>12.0} {p50:>9.2} {p99:>9.2} {p999:>9.2}");
-    rate
+    println!("\nit took {:.0} s", start.elapsed().as_secs_f64());
 }

@@ -1,34 +1,29 @@
 //! The twin: the same HTTP, the same core, the same tables, but a SERIALIZABLE transaction
 //! with retries for every request, as such services are usually built.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use clap::Parser;
-use ringfence::domain::command::{Command, Operation, Timestamp};
+use ringfence::domain::command::{Command, Operation};
 use ringfence::domain::decide::{apply, decide};
 use ringfence::domain::dimensions::DimensionPath;
 use ringfence::domain::state::Stock;
 use ringfence::engine::{Failure, Handle, Receipt, Submission};
-use ringfence::http::{self, server};
-use ringfence::settings::{Action, Cli};
+use ringfence::http;
 use ringfence::store::commit::Batch;
 use ringfence::store::configuration::Versioned;
 use ringfence::store::ledger::{self, Event};
 use ringfence::store::{self, Isolation, StoreError, state};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+
+use crate::roofline;
 
 /// Serves until the process is ended.
 pub async fn serve(database_url: &str, connections: u32) {
-    let Action::Serve(settings) = Cli::parse_from(["twin", "serve"]).action else {
-        unreachable!("serve was asked for")
-    };
     let options = PgConnectOptions::from_str(database_url).expect("a URL");
     let options = store::connection_options(options, Isolation::Serializable, Duration::from_secs(60));
     let pool = PgPoolOptions::new()
@@ -53,13 +48,10 @@ pub async fn serve(database_url: &str, connections: u32) {
     let router = http::router(http::Shared::new(
         Handle::over(vec![sender]),
         pool,
-        settings.http_limits(),
+        roofline::default_settings().http_limits(),
         Arc::new(AtomicBool::new(false)),
     ));
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    println!("listening on http://{}", listener.local_addr().expect("a bound port"));
-    let (_keep, stop) = watch::channel(false);
-    server::serve(listener, router, settings.server_limits(), stop).await;
+    roofline::serve(router).await;
 }
 
 async fn work(pool: &PgPool, command: &Arc<Command>, versioned: &Arc<Versioned>) -> Result<Receipt, Failure> {
@@ -90,7 +82,7 @@ async fn transact(
     let mut transaction = connection.begin().await?;
     let mut stock = load(&mut transaction, command, versioned).await?;
     let configuration = &versioned.configuration;
-    let received_at = now();
+    let received_at = roofline::now();
     let effects = match decide(&stock, configuration, command, received_at) {
         Ok(effects) => effects,
         Err(refusal) => return Ok(Err(Failure::Refused(refusal))),
@@ -147,9 +139,4 @@ async fn load(
         node.balances.insert(groups.clone(), balance);
     }
     Ok(stock)
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(since.as_micros() as i64)
 }
