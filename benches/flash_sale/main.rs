@@ -33,6 +33,10 @@ use arena::Arena;
 use arguments::Arguments;
 use report::Report;
 
+/// As the service has it: the twin is not to lose by its allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Files that a process must be able to open for the largest scenario, connections above all.
 const FILES: u64 = 2_048;
 

@@ -158,14 +158,14 @@ impl Hot {
         batch.guard_configuration(&sale.product.environment, versioned.version);
         for count in first..first + BATCH_COMMANDS {
             let id = Value::parse(&format!("{load}-0-{count}")).expect("an id");
-            let command = Command { id, ..sale.clone() };
+            let command = Arc::new(Command { id, ..sale.clone() });
             let rules = &versioned.configuration;
             let effects = decide(stock, rules, &command, received_at).expect("there is stock");
             let outcome = apply(stock, rules, &command, effects);
             batch.event(&command, versioned, received_at, &outcome);
         }
         for (path, expected) in nodes.iter().zip(expected) {
-            batch.node(&sale.product, path, expected, &stock.nodes[path]);
+            batch.node(&sale.product, path.values(), expected, &stock.nodes[path]);
         }
         batch.balance(&sale.product, &sale.path, groups, &stock.balance(&sale.path, groups));
         batch

@@ -211,7 +211,7 @@ impl<'a> Granted<'a> {
     }
 
     /// What the granted commands add up to; `None` when there is nothing.
-    pub(super) fn write_down(&self, books: &mut Books, received_at: Timestamp) -> Option<Batch<'a>> {
+    pub(super) fn write_down(&self, books: &mut Books, received_at: Timestamp) -> Option<Batch> {
         if self.events.is_empty() {
             return None;
         }

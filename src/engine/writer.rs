@@ -39,7 +39,7 @@ struct Decided<'a> {
     verdicts: Vec<Verdict>,
     granted: Granted<'a>,
     /// What is to be written, if anything is.
-    batch: Option<Batch<'a>>,
+    batch: Option<Batch>,
     received_at: Timestamp,
 }
 

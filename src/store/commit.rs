@@ -1,8 +1,9 @@
 //! Writing a batch: one statement, one round trip, all or nothing.
 
+use std::sync::Arc;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
 use crate::domain::configuration::Configuration;
@@ -17,143 +18,118 @@ use super::ledger::Columns;
 use super::state::Keys;
 use super::{StoreError, text};
 
-/// What a batch adds up to, in the columns of the one statement that writes it.
+/// What a batch adds up to: the rows of the one statement that writes it.
 #[derive(Default)]
-pub struct Batch<'a> {
-    environments: Vec<&'a str>,
-    configuration_versions: Vec<i64>,
-    nodes: Nodes<'a>,
-    balances: Balances<'a>,
-    reservations: Reservations<'a>,
-    events: Events<'a>,
+pub struct Batch {
+    configurations: Vec<(Value, i64)>,
+    nodes: Vec<NodeRow>,
+    balances: Vec<BalanceRow>,
+    reservations: Vec<ReservationRow>,
+    events: Vec<EventRow>,
 }
 
-#[derive(Default)]
-struct Nodes<'a> {
-    keys: Keys<'a>,
-    dimensions: Vec<String>,
+struct NodeRow {
+    key: ProductKey,
+    dimensions: String,
     /// The version that the batch was decided on; 0 for a node that is new.
-    expected: Vec<i64>,
-    version: Vec<i64>,
-    own: Vec<String>,
-    total: Vec<String>,
-    set_at: Vec<Option<String>>,
+    expected: u64,
+    version: u64,
+    own: String,
+    total: String,
+    set_at: Option<String>,
 }
 
-#[derive(Default)]
-struct Balances<'a> {
-    keys: Keys<'a>,
-    dimensions: Vec<String>,
-    groups: Vec<String>,
-    allocated: Vec<String>,
-    consumed: Vec<String>,
-    cumulative_allocated: Vec<String>,
-    cumulative_consumed: Vec<String>,
+struct BalanceRow {
+    key: ProductKey,
+    dimensions: String,
+    groups: String,
+    balance: Balance,
 }
 
-#[derive(Default)]
-struct Reservations<'a> {
-    keys: Keys<'a>,
-    ids: Vec<Uuid>,
-    dimensions: Vec<String>,
-    measures: Vec<String>,
-    quantities: Vec<String>,
-    remaining: Vec<String>,
+struct ReservationRow {
+    key: ProductKey,
+    id: ReservationId,
+    dimensions: String,
+    measure: String,
+    quantity: String,
+    remaining: String,
 }
 
-#[derive(Default)]
-struct Events<'a> {
-    keys: Keys<'a>,
-    ids: Vec<&'a str>,
-    operations: Vec<&'static str>,
-    dimensions: Vec<String>,
-    groups: Vec<Option<String>>,
-    source_groups: Vec<Option<String>>,
-    quantities: Vec<Option<String>>,
-    details: Vec<Option<String>>,
-    configuration_versions: Vec<i64>,
-    versions: Vec<i64>,
-    received_at: Vec<OffsetDateTime>,
-    outcomes: Vec<String>,
+struct EventRow {
+    command: Arc<Command>,
+    columns: Columns,
+    dimensions: String,
+    configuration_version: i64,
+    version: u64,
+    received_at: OffsetDateTime,
+    outcome: String,
 }
 
-impl<'a> Batch<'a> {
+impl Batch {
     /// Guards the batch by the version of a configuration that it was decided under.
-    pub fn guard_configuration(&mut self, environment: &'a Value, version: i64) {
-        self.environments.push(environment.as_str());
-        self.configuration_versions.push(version);
+    pub fn guard_configuration(&mut self, environment: &Value, version: i64) {
+        self.configurations.push((environment.clone(), version));
     }
 
     /// Writes a stock node, guarded by the version that it was decided on.
-    pub fn node(&mut self, key: &'a ProductKey, path: &[Value], expected: u64, node: &Node) {
-        let columns = &mut self.nodes;
-        columns.keys.push(key);
-        columns.dimensions.push(text::array(path));
-        columns.expected.push(expected as i64);
-        columns.version.push(node.version as i64);
-        columns.own.push(text::quantities(node.own.as_slice()));
-        columns.total.push(text::quantities(node.total.as_slice()));
-        columns.set_at.push(set_at(node));
+    pub fn node(&mut self, key: &ProductKey, path: &[Value], expected: u64, node: &Node) {
+        self.nodes.push(NodeRow {
+            key: key.clone(),
+            dimensions: text::array(path),
+            expected,
+            version: node.version,
+            own: text::quantities(node.own.as_slice()),
+            total: text::quantities(node.total.as_slice()),
+            set_at: set_at(node),
+        });
     }
 
     /// Writes a balance. The nodes of its chain are guarded, so it needs no guard.
-    pub fn balance(
-        &mut self,
-        key: &'a ProductKey,
-        path: &DimensionPath,
-        groups: &GroupPath,
-        balance: &Balance,
-    ) {
-        let columns = &mut self.balances;
-        columns.keys.push(key);
-        columns.dimensions.push(text::array(path.values()));
-        columns.groups.push(text::array(groups.values()));
-        columns.allocated.push(balance.allocated.to_string());
-        columns.consumed.push(balance.consumed.to_string());
-        columns.cumulative_allocated.push(balance.cumulative_allocated.to_string());
-        columns.cumulative_consumed.push(balance.cumulative_consumed.to_string());
+    pub fn balance(&mut self, key: &ProductKey, path: &DimensionPath, groups: &GroupPath, balance: &Balance) {
+        self.balances.push(BalanceRow {
+            key: key.clone(),
+            dimensions: text::array(path.values()),
+            groups: text::array(groups.values()),
+            balance: *balance,
+        });
     }
 
     /// Writes a reservation; guarded as a balance is.
     pub fn reservation(
         &mut self,
-        key: &'a ProductKey,
+        key: &ProductKey,
         id: ReservationId,
         reservation: &Reservation,
         configuration: &Configuration,
     ) {
-        let columns = &mut self.reservations;
-        columns.keys.push(key);
-        columns.ids.push(id.0);
-        columns.dimensions.push(text::array(reservation.path.values()));
-        columns.measures.push(configuration.measure_name(reservation.measure).to_string());
-        columns.quantities.push(reservation.quantity.to_string());
-        columns.remaining.push(reservation.remaining.to_string());
+        self.reservations.push(ReservationRow {
+            key: key.clone(),
+            id,
+            dimensions: text::array(reservation.path.values()),
+            measure: configuration.measure_name(reservation.measure).to_string(),
+            quantity: reservation.quantity.to_string(),
+            remaining: reservation.remaining.to_string(),
+        });
     }
 
     /// Appends an event to the ledger.
     pub fn event(
         &mut self,
-        command: &'a Command,
+        command: &Arc<Command>,
         versioned: &Versioned,
         received_at: Timestamp,
         outcome: &Outcome,
     ) {
-        let row = Columns::of(&command.operation, &versioned.configuration);
-        let columns = &mut self.events;
-        columns.keys.push(&command.product);
-        columns.ids.push(command.id.as_str());
-        columns.operations.push(row.operation);
-        columns.dimensions.push(text::array(command.path.values()));
-        columns.groups.push(row.groups);
-        columns.source_groups.push(row.source_groups);
-        columns.quantities.push(row.quantity);
-        columns.details.push(row.detail);
-        columns.configuration_versions.push(versioned.version);
-        columns.versions.push(outcome.version as i64);
-        columns.received_at.push(text::time(received_at));
-        // A structure of numbers always becomes JSON.
-        columns.outcomes.push(serde_json::to_string(outcome).unwrap_or_default());
+        self.events.push(EventRow {
+            command: Arc::clone(command),
+            columns: Columns::of(&command.operation, &versioned.configuration),
+            dimensions: text::array(command.path.values()),
+            configuration_version: versioned.version,
+            version: outcome.version,
+            received_at: text::time(received_at),
+            // A structure of numbers always becomes JSON.
+            outcome: serde_json::to_string(outcome).unwrap_or_default(),
+        });
     }
 
     /// Writes all of it or nothing. Answers the events' ids, in the order of the events.
@@ -169,7 +145,11 @@ impl<'a> Batch<'a> {
     /// [`StoreError::Conflict`] where a guard did not hold, [`StoreError::IdTaken`] where an
     /// id is in the ledger already; nothing was written then.
     pub async fn write(&self, connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
-        let Batch { nodes, balances, reservations, events, .. } = self;
+        let Batch { configurations, nodes, balances, reservations, events } = self;
+        let node_keys = Keys::of(nodes.iter().map(|row| &row.key));
+        let balance_keys = Keys::of(balances.iter().map(|row| &row.key));
+        let reservation_keys = Keys::of(reservations.iter().map(|row| &row.key));
+        let event_keys = Keys::of(events.iter().map(|row| &row.command.product));
         let row = sqlx::query!(
             r#"
             WITH configured AS (
@@ -242,53 +222,57 @@ impl<'a> Batch<'a> {
             )
             SELECT array_agg(event_id ORDER BY event_id) AS "event_ids!" FROM recorded
             "#,
-            &self.environments as &[&str],
-            &self.configuration_versions,
-            &nodes.keys.environments as &[&str],
-            &nodes.keys.organizations as &[&str],
-            &nodes.keys.products as &[&str],
-            &nodes.dimensions,
-            &nodes.expected,
-            &nodes.version,
-            &nodes.own,
-            &nodes.total,
-            &nodes.set_at as &[Option<String>],
-            &balances.keys.environments as &[&str],
-            &balances.keys.organizations as &[&str],
-            &balances.keys.products as &[&str],
-            &balances.dimensions,
-            &balances.groups,
-            &balances.allocated,
-            &balances.consumed,
-            &balances.cumulative_allocated,
-            &balances.cumulative_consumed,
-            &reservations.keys.environments as &[&str],
-            &reservations.keys.organizations as &[&str],
-            &reservations.keys.products as &[&str],
-            &reservations.ids,
-            &reservations.dimensions,
-            &reservations.measures,
-            &reservations.quantities,
-            &reservations.remaining,
-            &events.keys.environments as &[&str],
-            &events.keys.organizations as &[&str],
-            &events.keys.products as &[&str],
-            &events.ids as &[&str],
-            &events.operations as &[&str],
-            &events.dimensions,
-            &events.groups as &[Option<String>],
-            &events.source_groups as &[Option<String>],
-            &events.quantities as &[Option<String>],
-            &events.details as &[Option<String>],
-            &events.configuration_versions,
-            &events.versions,
-            &events.received_at,
-            &events.outcomes,
+            &column(configurations, |row| row.0.as_str()) as &[&str],
+            &column(configurations, |row| row.1),
+            &node_keys.environments as &[&str],
+            &node_keys.organizations as &[&str],
+            &node_keys.products as &[&str],
+            &column(nodes, |row| &*row.dimensions) as &[&str],
+            &column(nodes, |row| row.expected as i64),
+            &column(nodes, |row| row.version as i64),
+            &column(nodes, |row| &*row.own) as &[&str],
+            &column(nodes, |row| &*row.total) as &[&str],
+            &column(nodes, |row| row.set_at.as_deref()) as &[Option<&str>],
+            &balance_keys.environments as &[&str],
+            &balance_keys.organizations as &[&str],
+            &balance_keys.products as &[&str],
+            &column(balances, |row| &*row.dimensions) as &[&str],
+            &column(balances, |row| &*row.groups) as &[&str],
+            &column(balances, |row| row.balance.allocated.to_string()),
+            &column(balances, |row| row.balance.consumed.to_string()),
+            &column(balances, |row| row.balance.cumulative_allocated.to_string()),
+            &column(balances, |row| row.balance.cumulative_consumed.to_string()),
+            &reservation_keys.environments as &[&str],
+            &reservation_keys.organizations as &[&str],
+            &reservation_keys.products as &[&str],
+            &column(reservations, |row| row.id.0),
+            &column(reservations, |row| &*row.dimensions) as &[&str],
+            &column(reservations, |row| &*row.measure) as &[&str],
+            &column(reservations, |row| &*row.quantity) as &[&str],
+            &column(reservations, |row| &*row.remaining) as &[&str],
+            &event_keys.environments as &[&str],
+            &event_keys.organizations as &[&str],
+            &event_keys.products as &[&str],
+            &column(events, |row| row.command.id.as_str()) as &[&str],
+            &column(events, |row| row.columns.operation) as &[&str],
+            &column(events, |row| &*row.dimensions) as &[&str],
+            &column(events, |row| row.columns.groups.as_deref()) as &[Option<&str>],
+            &column(events, |row| row.columns.source_groups.as_deref()) as &[Option<&str>],
+            &column(events, |row| row.columns.quantity.as_deref()) as &[Option<&str>],
+            &column(events, |row| row.columns.detail.as_deref()) as &[Option<&str>],
+            &column(events, |row| row.configuration_version),
+            &column(events, |row| row.version as i64),
+            &column(events, |row| row.received_at),
+            &column(events, |row| &*row.outcome) as &[&str],
         )
         .fetch_one(connection)
         .await?;
         Ok(row.event_ids)
     }
+}
+
+fn column<'a, Row, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
 }
 
 fn set_at(node: &Node) -> Option<String> {
