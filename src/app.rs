@@ -192,6 +192,8 @@ async fn serve(
     let readers = PgPoolOptions::new()
         .max_connections(settings.readers_max)
         .acquire_timeout(round_trip_max)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
         .connect_lazy_with(for_readers);
     let (handle, mut writers) =
         engine::start(&for_writers, &settings.engine_limits()).map_err(StartError::Threads)?;

@@ -24,7 +24,7 @@
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
-//!     - `allocation.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer

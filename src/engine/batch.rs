@@ -165,10 +165,12 @@ impl<'a> Granted<'a> {
         for groups in groups_of(&command.operation) {
             self.balances.insert((&command.product, &command.path, groups));
         }
-        if let Some((id, _)) = effects.reservation {
-            self.reservations.insert(id, (&command.product, versioned));
-        }
+        let reservation = effects.reservation.as_ref().map(|&(id, _)| id);
         let outcome = apply(stock, rules, command, effects);
+        if let Some(id) = reservation {
+            self.reservations.insert(id, (&command.product, versioned));
+            books.reserved(&command.product);
+        }
         let place = self.events.len();
         self.places.insert(name_of(command), place);
         self.events.push((command, versioned, outcome));

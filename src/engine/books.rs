@@ -21,6 +21,8 @@ mod tests;
 /// version of the chain's shallowest node commits on the truth.
 pub(super) struct Books {
     products: LruCache<ProductKey, Stock>,
+    /// The products that hold reservations.
+    reserving: Vec<ProductKey>,
     /// How many nodes and balances are held.
     held: usize,
     held_max: usize,
@@ -67,7 +69,7 @@ pub(super) fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPat
 
 impl Books {
     pub(super) fn new(held_max: usize) -> Books {
-        Books { products: LruCache::unbounded(), held: 0, held_max }
+        Books { products: LruCache::unbounded(), reserving: Vec::new(), held: 0, held_max }
     }
 
     /// The stock of a product, as far as it is held.
@@ -110,6 +112,7 @@ impl Books {
             }
             Part::Reservation(key, id, reservation) => {
                 self.stock(&key).reservations.insert(id, reservation);
+                self.reserving.push(key);
             }
         }
     }
@@ -122,11 +125,16 @@ impl Books {
         }
     }
 
-    /// Lets go of what need not be kept: the reservations of these products, and whole
-    /// products, the longest unused first, while more is held than the limit.
-    pub(super) fn end_batch<'a>(&mut self, products: impl Iterator<Item = &'a ProductKey>) {
-        for key in products {
-            if let Some(stock) = self.products.peek_mut(key) {
+    /// Takes note that a reservation was made or changed.
+    pub(super) fn reserved(&mut self, key: &ProductKey) {
+        self.reserving.push(key.clone());
+    }
+
+    /// Lets go of what need not be kept: reservations, and whole products, the longest unused
+    /// first, while more is held than the limit.
+    pub(super) fn end_batch(&mut self) {
+        for key in self.reserving.drain(..) {
+            if let Some(stock) = self.products.peek_mut(&key) {
                 stock.reservations.clear();
             }
         }

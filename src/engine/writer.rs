@@ -10,7 +10,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::mpsc;
 
-use crate::domain::command::{Command, ProductKey, Timestamp};
+use crate::domain::command::{Command, Timestamp};
 use crate::domain::name::Value;
 use crate::store::commit::Batch;
 use crate::store::configuration::Versioned;
@@ -144,10 +144,8 @@ impl Writer {
         for event in &judged.events {
             self.remember(Arc::clone(event));
         }
-        let products: Vec<ProductKey> =
-            commands_of(open).map(|(command, _)| command.product.clone()).collect();
         let doubtful = self.answer(std::mem::take(open), judged);
-        self.books.end_batch(products.iter());
+        self.books.end_batch();
         if doubtful.is_empty() { Ok(()) } else { self.confirm(doubtful, open, wait_for_turn).await }
     }
 

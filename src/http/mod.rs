@@ -2,6 +2,7 @@
 
 mod allocation;
 mod around;
+mod balances;
 mod body;
 mod commands;
 pub(crate) mod configuration;
@@ -149,7 +150,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::unallocate))
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
-        .routes(routes!(allocation::query))
+        .routes(routes!(balances::query))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
 }

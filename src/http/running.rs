@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::{Environment, Shared};
 
 /// How often commands are made again because the configuration changed meanwhile.
-const CONFIGURATIONS_MAX: usize = 4;
+pub(super) const CONFIGURATIONS_MAX: usize = 4;
 
 /// What a request is under the current configuration.
 enum Judged {

@@ -128,6 +128,21 @@ pub async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgC
     }
 }
 
+/// How long a connection may have idled and is used without asking whether it still lives: to
+/// ask is a round trip, as many as the query itself needs.
+const IDLE_UNASKED_MAX: Duration = Duration::from_secs(1);
+
+/// Whether a reader's connection can be used: one that idled is asked first.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn is_alive(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for > IDLE_UNASKED_MAX {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
 /// Whether the database has every migration that this program knows.
 ///
 /// # Errors

@@ -56,7 +56,7 @@ fn the_count_of_what_is_held_is_right_after_anything() {
             number /= all;
             match (action / ACTIONS, action % ACTIONS) {
                 (PRODUCTS, _) => {
-                    books.end_batch([].iter());
+                    books.end_batch();
                     assert!(books.held <= 4);
                 }
                 (product_number, 3) => books.forget(&product(product_number)),
@@ -74,7 +74,7 @@ fn what_was_unused_for_longest_is_let_go_of_whole() {
         load(&mut books, number, 1);
     }
     books.stock(&product(0));
-    books.end_batch([].iter());
+    books.end_batch();
     let held: Vec<usize> = (0..3).filter(|&number| books.products.contains(&product(number))).collect();
     assert_eq!(held, [0, 2]);
     assert!(books.stock(&product(1)).nodes.is_empty(), "not a part of it, which would be taken for all");
@@ -93,7 +93,7 @@ fn reservations_are_held_until_the_end_of_the_batch_that_wanted_them() {
     };
     books.hold(Part::Reservation(product(0), id, reservation));
     assert_eq!(books.stock(&product(0)).reservations.len(), 1);
-    books.end_batch([product(0)].iter());
+    books.end_batch();
     assert!(books.stock(&product(0)).reservations.is_empty());
     assert_eq!(books.stock(&product(0)).nodes.len(), 1, "the node stays");
     check(&books);
