@@ -84,10 +84,10 @@ impl Bench {
             drop(service);
             if database.size.ledger() <= CHECKED_EVENTS_MAX {
                 database.check_books().await;
+                println!("{}: the books add up", database.name);
             }
             database.drop(&self.server).await;
         }
-        println!("the books add up");
     }
 
     /// Compares the time per command of each side with the first's, in rounds that alternate.

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ringfence::embedded::Embedded;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::{LocalSet, spawn_local};
 
 use compare::Bench;
 use products::Parts;
@@ -72,15 +74,25 @@ fn main() {
     let cli = Cli::parse();
     // One thread: the cores are for the service and its database.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(measure(&cli));
+    let done = runtime.block_on(measure(cli));
+    std::process::exit(if done { 0 } else { 1 });
 }
 
-async fn measure(cli: &Cli) {
+/// Measures, and leaves nothing behind also when it fails.
+async fn measure(cli: Cli) -> bool {
     let directory = std::env::temp_dir().join(format!("ringfence-growth-{}", std::process::id()));
     let embedded = Embedded::start(&directory).await.expect("PostgreSQL is installed");
+    let scenarios = scenarios(cli, embedded.options());
+    let done = LocalSet::new().run_until(async { spawn_local(scenarios).await }).await;
+    embedded.stop().await;
+    let _ = std::fs::remove_dir_all(directory);
+    done.is_ok()
+}
+
+async fn scenarios(cli: Cli, server: PgConnectOptions) {
     let most = if cli.full { u64::MAX } else { cli.most };
     let time = Duration::from_secs(u64::from(cli.seconds));
-    let mut bench = Bench::new(embedded.options(), usize::from(cli.rounds), time, most);
+    let mut bench = Bench::new(server, usize::from(cli.rounds), time, most);
     let wants = |scenario| cli.scenarios.is_empty() || cli.scenarios.contains(&scenario);
     let parts = Parts {
         commands: wants(Scenario::Products),
@@ -104,6 +116,4 @@ async fn measure(cli: &Cli) {
         growth::events(&mut bench).await;
     }
     bench.print_figures();
-    embedded.stop().await;
-    let _ = std::fs::remove_dir_all(directory);
 }

@@ -179,7 +179,7 @@ fn ledger(product: &str, place: &str, groups: &str, events: &str) -> String {
 pub struct Database {
     pub options: PgConnectOptions,
     pub size: Size,
-    name: String,
+    pub name: String,
 }
 
 impl Database {
