@@ -6,9 +6,10 @@
 //!
 //! Only nodes down to the *depth* are read: the deepest kept dimension, or the required ones.
 //! A node at the depth counts with its total, so with all that is below it; one above it with
-//! its own, because its total, if it has one, is counted at the depth already. So all stock
-//! counts exactly once, whatever is asked; and where the kept dimensions are the first ones of
-//! the hierarchy, no fewer than required, a record is one node's total.
+//! its own, because its total, if it has one, is counted at the depth already; where it has
+//! nothing of its own, it is only on the way to others. So all stock counts exactly once, whatever
+//! is asked; and where the kept dimensions are the first ones of the hierarchy, no fewer than
+//! required, a record is one node's total.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use super::configuration::Configuration;
 use super::dimensions::DimensionHierarchy;
 use super::name::{Name, Value};
 use super::refusal::{Fault, Refusal, pointer};
+use super::state::Measures;
 
 /// Most values of a filter, and most combinations of an exact query.
 const VALUES_MAX: usize = 1_000;
@@ -139,11 +141,13 @@ impl Selection {
         self.filters[self.seen_to..].iter().map(|filter| (filter.dimension, &filter.values))
     }
 
-    /// Whether a node is asked for.
-    pub fn wants(&self, path: &[Value]) -> bool {
-        if path.len() > self.depth
-            || !self.filters.iter().all(|filter| filter.values.contains(at(path, filter.dimension)))
-        {
+    /// Whether a node is asked for, with what counts of it.
+    pub fn wants(&self, path: &[Value], quantities: &Measures) -> bool {
+        let is_nothing = || quantities.as_slice().iter().all(|quantity| quantity.is_zero());
+        if path.len() > self.depth || (path.len() < self.depth && is_nothing()) {
+            return false;
+        }
+        if !self.filters.iter().all(|filter| filter.values.contains(at(path, filter.dimension))) {
             return false;
         }
         let combination =

@@ -157,7 +157,7 @@ async fn write(streams: &PgPool, query: &Query, writer: &mut Writer) -> Result<O
     output.writer.buffer().push(b'[');
     let mut records = Records::default();
     while let Some(part) = parts.try_next().await? {
-        if !query.selection.wants(&part.path) {
+        if !query.selection.wants(&part.path, &part.quantities) {
             continue;
         }
         let values = query.selection.values(&part.path);

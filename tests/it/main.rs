@@ -18,6 +18,8 @@ mod instances;
 mod load;
 mod naive;
 mod on_hand;
+mod on_hand_queries;
+mod on_hand_streams;
 mod openapi;
 mod outages;
 mod paths;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::document::{AllocationDocument, DataSourceDocument, Document};
+use crate::domain::quantity::Quantity;
 
 /// Four dimensions, two of them required; a shop is a location.
 fn configuration() -> Configuration {
@@ -49,6 +50,10 @@ fn selection(question: &Question<'_>) -> Selection {
 
 fn path(text: &str) -> Vec<Value> {
     texts(text).iter().map(|text| Value::stored(text)).collect()
+}
+
+fn something() -> Measures {
+    Measures::new(vec![Quantity::units(1)])
 }
 
 fn shown(path: &[Value]) -> String {
@@ -128,7 +133,9 @@ fn there_are_never_too_many_stretches() {
     let filters = format!("siteId={values}, locationId={values}, colorId={values}");
     let selection = selection(&each(&filters, ""));
     assert_eq!((selection.stretches().len(), selection.further_filters().count()), (40, 2));
-    assert!(selection.wants(&path("39 0 7")) && !selection.wants(&path("39 0 40")));
+    assert!(
+        selection.wants(&path("39 0 7"), &something()) && !selection.wants(&path("39 0 40"), &something())
+    );
 }
 
 #[test]
@@ -142,9 +149,21 @@ fn nodes_that_agree_with_every_filter_are_wanted() {
         let selection = selection(&each(filters, ""));
         for (list, expected) in [(wanted, true), (others, false)] {
             for text in list.split(") (").map(|text| text.trim_matches(['(', ')'])) {
-                assert_eq!(selection.wants(&path(text)), expected, "{filters}: {text}");
+                assert_eq!(selection.wants(&path(text), &something()), expected, "{filters}: {text}");
             }
         }
+    }
+}
+
+/// A node at the depth is a place that stock was at, also when it is gone; one above with nothing
+/// of its own is only on the way to others.
+#[test]
+fn a_node_on_the_way_to_others_is_not_wanted() {
+    let (selection, nothing) = (selection(&each("", "colorId")), Measures::new(vec![Quantity::ZERO; 7]));
+    for (text, expected) in [("", false), ("1", false), ("1 11", false), ("1 11 red", true), ("1 11 -", true)]
+    {
+        assert_eq!(selection.wants(&path(text), &nothing), expected, "{text}");
+        assert!(selection.wants(&path(text), &something()), "{text}");
     }
 }
 
@@ -158,10 +177,10 @@ fn an_exact_query_asks_for_combinations() {
     for (text, expected) in
         [("1 11 red", true), ("1 11 blue", true), ("2 11 blue", true), ("2 11 red", false)]
     {
-        assert_eq!(exactly.wants(&path(text)), expected, "{text}");
+        assert_eq!(exactly.wants(&path(text), &something()), expected, "{text}");
     }
     let none = selection(&exact("", ""));
-    assert_eq!((stretches(&none), none.wants(&path("1 11"))), ("()+".to_owned(), true));
+    assert_eq!((stretches(&none), none.wants(&path("1 11"), &something())), ("()+".to_owned(), true));
 }
 
 #[test]
