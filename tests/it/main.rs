@@ -19,6 +19,7 @@ mod load;
 mod naive;
 mod on_hand;
 mod on_hand_queries;
+mod on_hand_questions;
 mod on_hand_streams;
 mod openapi;
 mod outages;
