@@ -25,19 +25,23 @@
 //!       same for the document
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
+//!       answers that are written while they are read
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
 //!     - `link.rs` its connection, every exchange bounded
 //! - `store/`: the only SQL, checked when it is built
-//!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read
+//!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
+//!       `onhand.rs` as a stream
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
 //!       may follow it, made by `configuration/builder.rs`
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
+//!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -119,6 +123,15 @@
 //! **Measures are kept in slots.** A node has two arrays of quantities, its own and the totals. A measure
 //! gets a place in them once per environment, for ever: a new measure rewrites nothing, and a node is
 //! one row however many measures there are. The ledger names measures in full.
+//!
+//! **An on-hand query is one statement, and its answer a stream.** It reads each product's nodes in the
+//! order of the primary key, no deeper than it must: a node's total stands for all that is below. Rows
+//! become records as they come, so neither the memory nor the wait for the first record grows with the
+//! answer, unless the records are not in the hierarchy's order: then PostgreSQL sorts, one product at a
+//! time. One statement is one moment. It may take longer than one exchange, so it has connections of its
+//! own with a time of their own, and a client that reads slowly holds up nobody else. An answer that
+//! cannot be written to its end is cut off, and cannot be taken for a whole one. See
+//! `http/onhand_records.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

@@ -95,7 +95,7 @@ pub struct Serve {
     /// Longest that one exchange with the database may take.
     #[arg(long, env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub round_trip_max_ms: u64,
-    /// Connections to the database for queries and configurations.
+    /// Connections to the database for queries and configurations; on-hand queries have 4 of their own.
     #[arg(long, env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub readers_max: u32,
     /// HTTP connections that are open at once.

@@ -141,6 +141,11 @@ impl Configuration {
             .any(|source| source.read_only && source.measures.iter().any(|&(_, slot)| slot == measure))
     }
 
+    /// The data sources with their physical measures, the service's own first.
+    pub fn measures(&self) -> impl Iterator<Item = (&Name, &[(Name, Slot)])> {
+        self.sources.iter().map(|source| (&source.name, &source.measures[..]))
+    }
+
     /// Finds a physical measure by its names.
     pub fn measure(&self, source: &str, measure: &str) -> Option<Slot> {
         let source = self.source(source)?;

@@ -74,6 +74,22 @@ impl DimensionHierarchy {
         mapped.or_else(|| self.names.iter().position(|own| own.matches(name)))
     }
 
+    /// The dimension with this name, mapped or configured, that a request gives at a place.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn find(
+        &self,
+        name: &str,
+        mappings: &[(Name, usize)],
+        place: impl FnOnce() -> String,
+    ) -> Result<usize, Refusal> {
+        self.position(name, mappings).ok_or_else(|| Refusal::UnknownDimension {
+            pointer: place(),
+            known: self.names.iter().map(Name::to_string).collect(),
+        })
+    }
+
     /// Puts the given values in order.
     ///
     /// # Errors
@@ -82,10 +98,7 @@ impl DimensionHierarchy {
         let mut values: Vec<Option<Value>> = vec![None; self.names.len()];
         for (name, text) in given {
             let place = || pointer("/dimensions", name);
-            let index = self.position(name, mappings).ok_or_else(|| Refusal::UnknownDimension {
-                pointer: place(),
-                known: self.names.iter().map(Name::to_string).collect(),
-            })?;
+            let index = self.find(name, mappings, place)?;
             let value = match text.as_ref() {
                 "" => Value::empty(),
                 text => Value::parse(text)
@@ -113,6 +126,12 @@ impl DimensionHierarchy {
             return Ok(());
         }
         Err(Refusal::MissingRequiredDimension { pointer: "/dimensions".to_owned(), missing })
+    }
+
+    /// Values of some dimensions with their names.
+    pub fn places(&self, dimensions: &[usize], values: &[Value]) -> Place {
+        let names = dimensions.iter().map(|&dimension| self.names[dimension].to_string());
+        Place(names.zip(values.iter().cloned()).collect())
     }
 
     /// A path's values with their names.

@@ -10,6 +10,8 @@ pub mod formula;
 pub mod groups;
 pub mod name;
 pub mod quantity;
+pub mod query;
+pub mod records;
 pub mod refusal;
 pub mod state;
 #[cfg(test)]

@@ -138,6 +138,17 @@ impl Value {
         Value("".into())
     }
 
+    /// What comes right behind this one in the order of values. No value itself: it has a
+    /// control character.
+    pub(super) fn next(&self) -> Value {
+        Value(format!("{}\u{1}", self.0).into())
+    }
+
+    /// What comes behind every value. No value itself: it is too long.
+    pub(super) fn behind_all() -> Value {
+        Value("\u{10FFFF}".repeat(VALUE_CHARACTERS_MAX + 1).into())
+    }
+
     /// Takes what the service itself stored.
     pub(crate) fn stored(text: &str) -> Value {
         Value(text.into())

@@ -34,7 +34,7 @@ impl Measures {
         &self.0
     }
 
-    fn add(&mut self, slot: Slot, delta: Quantity) {
+    pub(super) fn add(&mut self, slot: Slot, delta: Quantity) {
         if self.0.len() <= slot.0 {
             self.0.resize(slot.0 + 1, Quantity::ZERO);
         }

@@ -42,7 +42,7 @@ impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E>
             }
             Err(problem) => {
                 if !parts.headers.contains_key(header::EXPECT) {
-                    discard(body, deadline).await;
+                    Box::pin(discard(body, deadline)).await;
                 }
                 let mut response = problem.into_response();
                 // What is left of the body after that is not waited for.

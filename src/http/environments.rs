@@ -16,6 +16,9 @@ use super::problem::Problem;
 const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Configurations by environment, each as it was when it was last read.
+///
+/// What reads the database is boxed where it is awaited: it is rare, but the future of every
+/// request would be as large as its.
 pub(crate) struct Environments {
     readers: PgPool,
     kept: Mutex<LruCache<Value, Arc<Versioned>>>,
@@ -38,7 +41,7 @@ impl Environments {
         }
         let id =
             Value::parse(environment).map_err(|_| Problem::UnknownEnvironment(environment.to_owned()))?;
-        let versioned = self.read(&id).await?;
+        let versioned = Box::pin(self.read(&id)).await?;
         Ok((id, versioned))
     }
 

@@ -1,6 +1,8 @@
 //! Reading a request's form: JSON objects whose properties match in any letter case, every
 //! fault with its place. Numbers stay text, so that no quantity passes through a float.
 
+mod lists;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -135,11 +137,20 @@ impl<'a> Form<'a> {
         members: Vec<(Cow<'a, str>, &'a RawValue)>,
         known: &'static [&'static str],
     ) -> Result<Form<'a>, Problem> {
-        let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
-        if let Some((name, _)) = members.iter().find(|(name, _)| !is_known(name)) {
+        let form = Form::open(place, members, known);
+        if let Some((name, _)) = form.others().next() {
             let known = known.iter().map(|&name| name.to_owned()).collect();
-            return Err(Refusal::UnknownProperty { pointer: pointer(&place, name), known }.into());
+            return Err(Refusal::UnknownProperty { pointer: pointer(&form.place, name), known }.into());
         }
+        Ok(form)
+    }
+
+    /// An object with these properties and perhaps others.
+    fn open(
+        place: String,
+        members: Vec<(Cow<'a, str>, &'a RawValue)>,
+        known: &'static [&'static str],
+    ) -> Form<'a> {
         let mut form = Form { place, members, known, faults: Vec::new() };
         // By the known names, which are few: the members may be very many.
         for &name in known {
@@ -147,7 +158,13 @@ impl<'a> Form<'a> {
                 form.fault(name, "is given twice");
             }
         }
-        Ok(form)
+        form
+    }
+
+    /// The properties beside the known ones.
+    fn others(&self) -> impl Iterator<Item = &(Cow<'a, str>, &'a RawValue)> {
+        let is_known = |name: &str| self.known.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.members.iter().filter(move |(name, _)| !is_known(name))
     }
 
     fn fault(&mut self, name: &str, detail: impl fmt::Display) {

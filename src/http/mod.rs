@@ -10,11 +10,14 @@ mod environments;
 mod form;
 mod health;
 mod onhand;
+mod onhand_query;
+mod onhand_records;
 mod path;
 pub(crate) mod problem;
 mod running;
 mod schema;
 pub mod server;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +40,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
 use crate::engine::Handle;
+use crate::store;
 use crate::store::configuration::Versioned;
 
 use environments::Environments;
@@ -60,6 +64,8 @@ pub struct Shared {
     engine: Handle,
     environments: Environments,
     readers: PgPool,
+    /// Connections that long answers are read from.
+    streams: PgPool,
     limits: Limits,
     draining: Arc<AtomicBool>,
     /// Room for the bodies of all requests, by the byte.
@@ -70,7 +76,9 @@ impl Shared {
     /// Puts together what the handlers need; `draining` is what readiness goes by.
     pub fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
-        Shared { engine, environments: Environments::new(readers.clone()), readers, limits, draining, room }
+        let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
+        let environments = Environments::new(readers.clone());
+        Shared { engine, environments, readers, streams, limits, draining, room }
     }
 }
 
@@ -143,7 +151,9 @@ struct Api;
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(configuration::get, configuration::put))
-        .routes(routes!(onhand::change))
+        .routes(routes!(onhand::change, onhand_query::get))
+        .routes(routes!(onhand_query::index))
+        .routes(routes!(onhand_query::exact))
         .routes(routes!(onhand::change_bulk))
         .routes(routes!(onhand::set_bulk))
         .routes(routes!(allocation::allocate))

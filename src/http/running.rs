@@ -33,7 +33,8 @@ enum Judged {
 
 impl Shared {
     /// Reads requests under the current configuration. What the one in memory refuses may be
-    /// right under a newer one, so a refusal is given only by the current one.
+    /// right under a newer one, so a refusal is given only by the current one. The rare ways
+    /// are boxed: otherwise every request's future would have room for them.
     async fn judge(
         &self,
         environment: &Value,
@@ -46,11 +47,11 @@ impl Shared {
                 .map(|asked| Command::new(&versioned.configuration, &asked.target, &asked.request))
                 .collect();
             if commands.iter().any(Result::is_err) {
-                if let Some(newer) = self.environments.newer_than(environment, versioned).await? {
+                if let Some(newer) = Box::pin(self.environments.newer_than(environment, versioned)).await? {
                     *versioned = newer;
                     continue;
                 }
-                return self.find_repeats(environment, versioned, asked, commands).await;
+                return Box::pin(self.find_repeats(environment, versioned, asked, commands)).await;
             }
             return Ok(commands.into_iter().flatten().map(Judged::Fit).collect());
         }
@@ -125,7 +126,7 @@ impl Shared {
             match pending.answer().await {
                 Ok(receipts) => return receipts.into_iter().next().ok_or(Problem::Internal),
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
-                    versioned = self.environments.current(&environment.id).await?;
+                    versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
                 Err(Rejection { failure, .. }) => return Err(failure.into()),
             }

@@ -181,3 +181,79 @@ pub(super) struct OnHandSet {
     #[schema(rename = "modifiedDateTimeUTC", format = DateTime)]
     modified_date_time_utc: Option<String>,
 }
+
+/// Which stock a query answers, and by what dimensions.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandQuery {
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// What the stock is filtered by.
+    filters: OnHandFilters,
+    /// Further dimensions that the records keep, beside those filtered on.
+    group_by_values: Option<Vec<String>>,
+    /// Whether records with a quantity below zero are answered too.
+    return_negative: Option<bool>,
+}
+
+/// Beside the owner and the products: dimensions by their names, each with the values that it may
+/// have. An empty list filters nothing.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandFilters {
+    /// The owner.
+    #[schema(min_items = 1, max_items = 1)]
+    organization_id: Vec<String>,
+    /// The products; all where the list is empty.
+    #[schema(max_items = 5000)]
+    product_id: Vec<String>,
+    /// A dimension's values; the empty one is that of stock that has none.
+    #[serde(flatten)]
+    dimensions: BTreeMap<String, Vec<String>>,
+}
+
+/// Which stock an exact query answers, and by what dimensions.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandExactQuery {
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// What the stock is filtered by.
+    filters: OnHandExactFilters,
+    /// Further dimensions that the records keep, beside those filtered on.
+    group_by_values: Option<Vec<String>>,
+    /// Whether records with a quantity below zero are answered too.
+    return_negative: Option<bool>,
+}
+
+/// The owner, the products, and the combinations of values of some dimensions.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandExactFilters {
+    /// The owner.
+    #[schema(min_items = 1, max_items = 1)]
+    organization_id: Vec<String>,
+    /// The products; all where the list is empty.
+    #[schema(max_items = 5000)]
+    product_id: Vec<String>,
+    /// The dimensions.
+    dimensions: Vec<String>,
+    /// The combinations, each with one value per dimension.
+    #[schema(max_items = 1000)]
+    values: Vec<Vec<String>>,
+}
+
+/// Stock in the answer of a query.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct OnHandRecord {
+    /// The owner.
+    organization_id: String,
+    /// The product.
+    product_id: String,
+    /// The dimensions filtered on or grouped by.
+    dimensions: Names,
+    /// By data source, every measure that is configured, and the calculated ones; in `@iv` those
+    /// of allocations and reservations, and what is available to allocate.
+    quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
+}

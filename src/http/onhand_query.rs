@@ -1,0 +1,293 @@
+//! On-hand stock: queries, in the three forms that they have.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::Response;
+use utoipa::IntoParams;
+
+use crate::domain::name::Value;
+use crate::domain::query::{Filters, Question};
+use crate::domain::refusal::{Fault, Refusal, pointer};
+
+use super::body::Sent;
+use super::form::Form;
+use super::onhand_records::{Asked, Page, answer};
+use super::problem::{Problem, ProblemBody};
+use super::{App, Environment, schema};
+
+/// Most products that a query names.
+const PRODUCTS_MAX: usize = 5_000;
+/// Most records of a page.
+const PAGE_RECORDS_MAX: usize = 1_000;
+
+/// The properties of a query.
+pub(super) const QUERY: &[&str] = &["dimensionDataSource", "filters", "groupByValues", "returnNegative"];
+/// The filters of a query beside the dimensions.
+const FILTERS: &[&str] = &["organizationId", "productId"];
+/// The filters of an exact query.
+const EXACT_FILTERS: &[&str] = &["organizationId", "productId", "dimensions", "values"];
+/// The parameters of a page.
+const PAGE: &[&str] = &["limit", "after"];
+
+/// Which part of the answer is wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "the shape of what `Parameters` reads")]
+pub(super) struct PageParameters {
+    /// Most records of the answer. Without it the answer is whole, however long, and is written
+    /// as it is read. With it the header `Link` has the address of the next page, where there is one.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Behind which record the answer begins: from the header `Link` of the page before.
+    after: Option<String>,
+}
+
+/// A query as an address has it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of what `Parameters` reads")]
+pub(super) struct QueryParameters {
+    /// The owner.
+    organization_id: String,
+    /// The products, one or repeated; without it all.
+    #[param(explode)]
+    product_id: Option<Vec<String>>,
+    /// A dimension by its name, with the values that it may have, one or repeated: `siteId=1&siteId=2`.
+    #[param(style = Form, explode)]
+    dimensions: Option<BTreeMap<String, String>>,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Further dimensions that the records keep, with commas between.
+    group_by: Option<String>,
+    /// Whether records with a quantity below zero are answered too.
+    #[param(default = false)]
+    return_negative: Option<bool>,
+}
+
+/// An address's parameters while they are read; names match in any letter case.
+struct Parameters {
+    given: Vec<(String, Vec<String>)>,
+    faults: Vec<Fault>,
+}
+
+impl Parameters {
+    fn read(query: Option<&str>) -> Parameters {
+        let mut given: Vec<(String, Vec<String>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            // A head has few of them.
+            match given.iter_mut().find(|(own, _)| own.eq_ignore_ascii_case(&name)) {
+                Some((_, values)) => values.push(value.into_owned()),
+                None => given.push((name.into_owned(), vec![value.into_owned()])),
+            }
+        }
+        Parameters { given, faults: Vec::new() }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Vec<String>> {
+        let place = self.given.iter().position(|(own, _)| own.eq_ignore_ascii_case(name))?;
+        Some(self.given.remove(place).1)
+    }
+
+    fn take_one(&mut self, name: &str) -> Option<String> {
+        let mut values = self.take(name)?;
+        if values.len() > 1 {
+            self.faults.push(Fault::new(pointer("", name), "is given twice"));
+        }
+        values.pop()
+    }
+
+    fn page(&mut self, query: Option<&str>) -> Page {
+        let limit = self.take_one("limit").map(|text| text.parse::<usize>().unwrap_or(0));
+        if limit.is_some_and(|limit| !(1..=PAGE_RECORDS_MAX).contains(&limit)) {
+            let detail = format!("must be a whole number from 1 to {PAGE_RECORDS_MAX}");
+            self.faults.push(Fault::new("/limit", detail));
+        }
+        let after =
+            self.take_one("after").map(|text| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default());
+        Page { limit, after, query: query.unwrap_or_default().to_owned() }
+    }
+
+    /// Ends the reading of a page's parameters, beside which there are none.
+    fn finish(self) -> Result<(), Problem> {
+        if let Some((name, _)) = self.given.first() {
+            let known = PAGE.iter().map(|&name| name.to_owned()).collect();
+            return Err(Refusal::UnknownProperty { pointer: pointer("", name), known }.into());
+        }
+        all_right(self.faults)
+    }
+}
+
+fn all_right(faults: Vec<Fault>) -> Result<(), Problem> {
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::InvalidRequest(faults).into()) }
+}
+
+/// Whose stock is asked for: one organization, and products, where none stands for all.
+struct Owner {
+    organization: Value,
+    products: Vec<Value>,
+    faults: Vec<Fault>,
+}
+
+impl Owner {
+    fn read<T: AsRef<str>>(place: &str, organizations: &[T], products: &[T]) -> Owner {
+        let (mut faults, organization) = (Vec::new(), pointer(place, "organizationId"));
+        let mut value = |text: &str, place: String| {
+            let value = Value::parse(text).map_err(|error| faults.push(Fault::new(place, error)));
+            value.unwrap_or_else(|()| Value::empty())
+        };
+        let products_place = pointer(place, "productId");
+        let of_one = |index: usize| format!("{products_place}/{index}");
+        let products_read: BTreeSet<Value> = products
+            .iter()
+            .take(PRODUCTS_MAX)
+            .enumerate()
+            .map(|(index, text)| value(text.as_ref(), of_one(index)))
+            .collect();
+        let organization_read = match organizations {
+            [one] => value(one.as_ref(), format!("{organization}/0")),
+            _ => {
+                faults.push(Fault::new(organization, "must have one value"));
+                Value::empty()
+            }
+        };
+        if products.len() > PRODUCTS_MAX {
+            let detail = format!("has {} values, at most {PRODUCTS_MAX} are allowed", products.len());
+            faults.push(Fault::new(products_place, detail));
+        }
+        Owner { organization: organization_read, products: products_read.into_iter().collect(), faults }
+    }
+}
+
+/// Answers what stock there is, by any dimensions: one record per product and combination of
+/// values of the dimensions that are filtered on or grouped by, in their order. What has no
+/// value of such a dimension has the empty one. Records of which any quantity is below zero,
+/// be it physical or calculated, only with `returnNegative`.
+///
+/// The answer is one array of one moment, however long, and is written as it is read. When the
+/// connection is closed in the middle of it, it is not whole. `limit` asks for a page instead.
+#[utoipa::path(
+    post, path = "/api/environment/{environmentId}/onhand/indexquery", tag = "on hand", operation_id = "queryOnHand",
+    params(Environment, PageParameters), request_body = schema::OnHandQuery,
+    responses(
+        (status = 200, body = [schema::OnHandRecord], headers(("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."))),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn index(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Sent { environment, body, .. }: Sent,
+) -> Result<Response<Body>, Problem> {
+    let mut form = Form::read(&body, QUERY)?;
+    let (mut owner, mut each) = (Lists::default(), Vec::new());
+    if let Some(mut filters) = form.open_form("filters", FILTERS) {
+        owner = [filters.texts("organizationId"), filters.texts("productId")];
+        each = filters.other_texts();
+        form.absorb(filters);
+    }
+    let (asked, question) = read_rest(form, query.as_deref(), owner, Filters::Each(each))?;
+    answer(&app, &environment, asked, &question).await
+}
+
+/// Answers as `onhand/indexquery`, for the combinations of values that are given, and no others.
+#[utoipa::path(
+    post, path = "/api/environment/{environmentId}/onhand/exactquery", tag = "on hand", operation_id = "queryOnHandExactly",
+    params(Environment, PageParameters), request_body = schema::OnHandExactQuery,
+    responses(
+        (status = 200, body = [schema::OnHandRecord], headers(("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."))),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn exact(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Sent { environment, body, .. }: Sent,
+) -> Result<Response<Body>, Problem> {
+    let mut form = Form::read(&body, QUERY)?;
+    form.must_have("filters");
+    let (mut owner, mut dimensions, mut values) = (Lists::default(), Vec::new(), Vec::new());
+    if let Some(mut filters) = form.form("filters", EXACT_FILTERS)? {
+        owner = [filters.texts("organizationId"), filters.texts("productId")];
+        (dimensions, values) = (filters.texts("dimensions"), filters.rows("values"));
+        form.absorb(filters);
+    }
+    let filters = Filters::Exact { dimensions, values };
+    let (asked, question) = read_rest(form, query.as_deref(), owner, filters)?;
+    answer(&app, &environment, asked, &question).await
+}
+
+/// Answers as `onhand/indexquery`, with the query in the address.
+#[utoipa::path(
+    get, path = "/api/environment/{environmentId}/onhand", tag = "on hand", operation_id = "getOnHand",
+    params(Environment, QueryParameters, PageParameters),
+    responses(
+        (status = 200, body = [schema::OnHandRecord], headers(("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."))),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn get(
+    State(app): State<App>,
+    environment: Environment,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let mut parameters = Parameters::read(query.as_deref());
+    let page = parameters.page(query.as_deref());
+    let organizations = parameters.take("organizationId").unwrap_or_default();
+    let owner = Owner::read("", &organizations, &parameters.take("productId").unwrap_or_default());
+    let group_by = parameters.take_one("groupBy").unwrap_or_default();
+    let return_negative = parameters.take_one("returnNegative").map(|text| text.to_ascii_lowercase());
+    if return_negative.as_ref().is_some_and(|text| !["true", "false"].contains(&text.as_str())) {
+        parameters.faults.push(Fault::new("/returnNegative", "must be true or false"));
+    }
+    let source = parameters.take_one("dimensionDataSource");
+    all_right(parameters.faults.into_iter().chain(owner.faults).collect())?;
+    let owned = |texts: Vec<String>| texts.into_iter().map(Cow::Owned).collect();
+    let question = Question {
+        dimension_data_source: source.map(Cow::Owned),
+        filters: Filters::Each(
+            parameters.given.into_iter().map(|(name, values)| (Cow::Owned(name), owned(values))).collect(),
+        ),
+        group_by: group_by
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(Cow::Borrowed)
+            .collect(),
+        places: ("", "/groupBy"),
+    };
+    let return_negative = return_negative.as_deref() == Some("true");
+    let asked = Asked { organization: owner.organization, products: owner.products, return_negative, page };
+    answer(&app, &environment, asked, &question).await
+}
+
+/// The organizations and the products that a query with a body names.
+type Lists<'a> = [Vec<Cow<'a, str>>; 2];
+
+/// Reads what all queries with a body have, and ends the reading.
+fn read_rest<'a>(
+    mut form: Form<'a>,
+    query: Option<&str>,
+    [organizations, products]: Lists<'a>,
+    filters: Filters<'a>,
+) -> Result<(Asked, Question<'a>), Problem> {
+    let question = Question {
+        dimension_data_source: form.optional_text("dimensionDataSource"),
+        filters,
+        group_by: form.optional_texts("groupByValues").unwrap_or_default(),
+        places: ("/filters", "/groupByValues"),
+    };
+    let return_negative = form.boolean("returnNegative").unwrap_or(false);
+    let mut parameters = Parameters::read(query);
+    let page = parameters.page(query);
+    form.finish()?;
+    let owner = Owner::read("/filters", &organizations, &products);
+    parameters.faults.extend(owner.faults);
+    parameters.finish()?;
+    Ok((
+        Asked { organization: owner.organization, products: owner.products, return_negative, page },
+        question,
+    ))
+}

@@ -1,0 +1,283 @@
+//! Answering a query of on-hand stock: the records are written while the nodes are read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, header};
+use futures_util::TryStreamExt;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use crate::domain::name::Value;
+use crate::domain::quantity::{InvalidQuantity, Quantity};
+use crate::domain::query::{Question, Selection};
+use crate::domain::records::{Columns, Record, Records, Unsummable, is_negative};
+use crate::domain::refusal::{Place, Refusal};
+use crate::store::configuration::Versioned;
+use crate::store::onhand::{self, Owner};
+
+use super::problem::Problem;
+use super::stream::{Gone, Writer, channel};
+use super::{App, Environment};
+
+/// Longest that an answer may take, from the first node read to the last record taken by the
+/// client. One statement reads all of it, so this bounds the statement too, and with it how long
+/// the database keeps rows for it that were changed since.
+pub(super) const STREAM_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// What a query asks beside its [`Question`].
+pub(super) struct Asked {
+    pub(super) organization: Value,
+    /// In order and none twice; all where there is none.
+    pub(super) products: Vec<Value>,
+    pub(super) return_negative: bool,
+    pub(super) page: Page,
+}
+
+/// Which part of the answer is wanted.
+pub(super) struct Page {
+    pub(super) limit: Option<usize>,
+    /// The record before: its product, then the values of the kept dimensions.
+    pub(super) after: Option<Vec<String>>,
+    /// The parameters that the request's address has.
+    pub(super) query: String,
+}
+
+/// A query under a configuration.
+struct Query {
+    environment: Value,
+    asked: Asked,
+    /// The record before the page: its product, and its values of the kept dimensions.
+    after: Option<(Value, Vec<Value>)>,
+    versioned: Arc<Versioned>,
+    selection: Selection,
+    columns: Columns,
+}
+
+/// Answers a query.
+pub(super) async fn answer(
+    app: &App,
+    environment: &Environment,
+    asked: Asked,
+    question: &Question<'_>,
+) -> Result<Response<Body>, Problem> {
+    // Other instances change configurations too, and a query has no guard that would notice.
+    let versioned = app.environments.current(&environment.id).await?;
+    let selection = Selection::new(&versioned.configuration, question)?;
+    let after = asked.page.after.as_deref().map(|texts| record_before(texts, &selection)).transpose()?;
+    let columns = Columns::new(&versioned.configuration);
+    let query = Query { environment: environment.id.clone(), asked, after, versioned, selection, columns };
+    let (writer, reader) = channel();
+    let (tell_next, mut next) = oneshot::channel();
+    tokio::spawn(run(app.streams.clone(), query, writer, tell_next).in_current_span());
+    let mut response = Response::new(reader.body().await?);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // A page is sent whole, and what follows it is told before.
+    if let Ok(link) = next.try_recv() {
+        headers.insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+fn record_before(texts: &[String], selection: &Selection) -> Result<(Value, Vec<Value>), Problem> {
+    let wrong = || Problem::invalid("/after", "is not from the page before of the same query");
+    let value = |text: &String| match text.as_str() {
+        "" => Ok(Value::empty()),
+        text => Value::parse(text).map_err(|_| wrong()),
+    };
+    let (product, values) = texts.split_first().ok_or_else(wrong)?;
+    if values.len() != selection.kept().len() {
+        return Err(wrong());
+    }
+    Ok((value(product)?, values.iter().map(value).collect::<Result<_, _>>()?))
+}
+
+/// Why an answer ended before its end.
+enum Ended {
+    Gone,
+    By(Problem),
+}
+
+impl From<Gone> for Ended {
+    fn from(_: Gone) -> Ended {
+        Ended::Gone
+    }
+}
+
+impl<T: Into<Problem>> From<T> for Ended {
+    fn from(problem: T) -> Ended {
+        Ended::By(problem.into())
+    }
+}
+
+/// Writes an answer to its end, or cuts it off. A task of its own: it needs no client to end.
+async fn run(streams: PgPool, query: Query, mut writer: Writer, tell_next: oneshot::Sender<HeaderValue>) {
+    let gone = writer.gone();
+    let written = tokio::select! {
+        written = tokio::time::timeout(STREAM_TIME_MAX, write(&streams, &query, &mut writer)) => written,
+        () = gone => Ok(Err(Ended::Gone)),
+    };
+    match written {
+        Ok(Ok(next)) => {
+            if let Some(link) = next {
+                // Nobody hears this when the client is gone.
+                let _ = tell_next.send(link);
+            }
+            writer.end().await;
+        }
+        Ok(Err(Ended::By(problem))) => {
+            tracing::warn!(?problem, "an on-hand query was not answered to its end");
+            writer.fail(problem).await;
+        }
+        Ok(Err(Ended::Gone)) => tracing::debug!("the client of an on-hand query left"),
+        Err(_) => {
+            tracing::warn!("an on-hand query was cut off after {STREAM_TIME_MAX:?}");
+            writer.fail(Problem::Overloaded).await;
+        }
+    }
+}
+
+/// Writes the records. Answers the link to the next page, where there is one.
+async fn write(streams: &PgPool, query: &Query, writer: &mut Writer) -> Result<Option<HeaderValue>, Ended> {
+    let asked = &query.asked;
+    let mut connection = onhand::Stream::open(streams).await?;
+    let owner = Owner {
+        environment: &query.environment,
+        organization: &asked.organization,
+        products: &asked.products,
+    };
+    let after = query.after.as_ref().map(|(product, values)| (product, &values[..]));
+    let mut parts = connection.parts(&owner, &query.selection, after);
+    let mut output = Output { query, writer, written: 0, last: None };
+    output.writer.buffer().push(b'[');
+    let mut records = Records::default();
+    while let Some(part) = parts.try_next().await? {
+        if !query.selection.wants(&part.path, &part.quantities) {
+            continue;
+        }
+        let values = query.selection.values(&part.path);
+        let done = records.add(&part.product, values, part.quantities);
+        let Some(record) = done.map_err(|why| unsummable(why, query))? else { continue };
+        if output.is_full_before(record) {
+            return Ok(output.link());
+        }
+        // A page is held until it is whole: its header comes first.
+        if asked.page.limit.is_none() {
+            output.writer.flush().await?;
+        }
+    }
+    drop(parts);
+    connection.is_read();
+    if records.finish().is_some_and(|record| output.is_full_before(record)) {
+        return Ok(output.link());
+    }
+    output.writer.buffer().push(b']');
+    Ok(None)
+}
+
+fn unsummable(why: Unsummable, query: &Query) -> Problem {
+    match why {
+        Unsummable::TooLarge(slot) => Problem::Refused(Refusal::InvalidQuantity {
+            pointer: "/groupByValues".to_owned(),
+            text: format!("the sum of {}", query.versioned.configuration.measure_name(slot)),
+            reason: InvalidQuantity::SumTooLarge,
+        }),
+        Unsummable::OutOfOrder => {
+            tracing::error!("the database gave stock nodes in another order than that of their records");
+            Problem::Internal
+        }
+    }
+}
+
+/// The array of records as far as it is written.
+struct Output<'a> {
+    query: &'a Query,
+    writer: &'a mut Writer,
+    written: usize,
+    last: Option<Record>,
+}
+
+impl Output<'_> {
+    /// Writes a record that is part of the answer. Not when the page is full: then its array is
+    /// closed, and there is another page.
+    fn is_full_before(&mut self, record: Record) -> bool {
+        let Query { asked, columns, versioned, selection, .. } = self.query;
+        let quantities = columns.quantities(&record.sums);
+        if !asked.return_negative && is_negative(&quantities) {
+            return false;
+        }
+        let buffer = self.writer.buffer();
+        if asked.page.limit == Some(self.written) {
+            buffer.push(b']');
+            return true;
+        }
+        if self.written > 0 {
+            buffer.push(b',');
+        }
+        let shown = Shown {
+            organization_id: &asked.organization,
+            product_id: &record.product,
+            dimensions: versioned.configuration.dimensions().places(selection.kept(), &record.values),
+            quantities: Quantities { columns, quantities: &quantities },
+        };
+        // A structure of strings and numbers always becomes JSON.
+        let _ = serde_json::to_writer(buffer, &shown);
+        self.written += 1;
+        self.last = Some(record);
+        false
+    }
+
+    /// The request's own address, behind the last record.
+    fn link(&self) -> Option<HeaderValue> {
+        let last = self.last.as_ref()?;
+        let texts: Vec<&str> =
+            [&last.product].into_iter().chain(&last.values).map(|value| value.as_str()).collect();
+        let given = form_urlencoded::parse(self.query.asked.page.query.as_bytes());
+        let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case("after"));
+        let mut address = form_urlencoded::Serializer::new("<?".to_owned());
+        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(&texts).ok()?);
+        HeaderValue::try_from(format!("{}>; rel=\"next\"", address.finish())).ok()
+    }
+}
+
+/// A record as it is written; [`super::schema::OnHandRecord`] shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    organization_id: &'a Value,
+    product_id: &'a Value,
+    dimensions: Place,
+    quantities: Quantities<'a>,
+}
+
+struct Quantities<'a> {
+    columns: &'a Columns,
+    quantities: &'a [Quantity],
+}
+
+/// An object per data source.
+impl Serialize for Quantities<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sources = serializer.serialize_map(None)?;
+        let mut rest = self.quantities;
+        for (source, names) in self.columns.names() {
+            let (own, others) = rest.split_at(names.len());
+            sources.serialize_entry(source, &OfSource(&names.zip(own).collect::<Vec<_>>()))?;
+            rest = others;
+        }
+        sources.end()
+    }
+}
+
+struct OfSource<'a>(&'a [(&'a str, &'a Quantity)]);
+
+impl Serialize for OfSource<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}

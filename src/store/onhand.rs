@@ -1,0 +1,193 @@
+//! The stock nodes of an on-hand answer, as a stream.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+
+use crate::domain::name::Value;
+use crate::domain::query::{Selection, Stretch};
+use crate::domain::state::Measures;
+
+use super::{StoreError, text};
+
+/// Connections that answers are streamed from. A client that reads slowly keeps one busy: never
+/// one of those that commands and other queries need.
+const STREAMS_MAX: u32 = 4;
+
+/// Makes the connections for streams: to the same database as other queries, but with all the
+/// time that an answer may take for one statement. A statement that nobody waits for any more
+/// ends soon, also when it has not come to its first row.
+pub fn streams(readers: &PgPool, time_max: Duration) -> PgPool {
+    let most = format!("{}ms", time_max.as_millis());
+    let options = [("statement_timeout", most.as_str()), ("client_connection_check_interval", "1s")];
+    let options = (*readers.connect_options()).clone().options(options);
+    PgPoolOptions::new()
+        .max_connections(STREAMS_MAX)
+        .acquire_timeout(readers.options().get_acquire_timeout())
+        .connect_lazy_with(options)
+}
+
+/// Whose nodes are read.
+pub struct Owner<'a> {
+    /// The isolated tenant.
+    pub environment: &'a Value,
+    /// The owner.
+    pub organization: &'a Value,
+    /// The products, in order and none twice; all where there is none.
+    pub products: &'a [Value],
+}
+
+/// What a node adds to its record.
+pub struct Part {
+    /// The product.
+    pub product: String,
+    /// The node's path.
+    pub path: Vec<Value>,
+    /// What counts of the node.
+    pub quantities: Measures,
+}
+
+struct Row {
+    product_id: String,
+    dimensions: Vec<String>,
+    quantities: Vec<String>,
+}
+
+/// Products are taken one after the other, and of each the stretches: every one is a piece of
+/// the primary key. All products are found by going from each to the next in the key. What a
+/// subquery refers to outside of it must be there first, so that there is but this way to go
+/// about it, with any plan; and OFFSET 0 keeps a subquery one.
+///
+/// `$order` is the order of the nodes in a product. Without one they come as the key has them,
+/// the first at once; the order of their records needs all of a product.
+macro_rules! parts {
+    ($order:tt, $owner:ident, $selection:ident, $after:ident) => {{
+        let stretches = $selection.stretches();
+        let bound = |end: fn(&Stretch) -> &Vec<Value>| -> Vec<String> {
+            stretches.iter().map(|stretch| text::array(end(stretch))).collect()
+        };
+        let (mut filtered, mut places, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (dimension, wanted) in $selection.further_filters() {
+            filtered.push(dimension as i32 + 1);
+            places.extend(wanted.iter().map(|_| dimension as i32 + 1));
+            values.extend(wanted.iter().map(Value::to_string));
+        }
+        let products: Vec<String> = $owner.products.iter().map(Value::to_string).collect();
+        let kept: Vec<i32> = $selection.kept().iter().map(|&dimension| dimension as i32 + 1).collect();
+        let after_product = $after.map_or("", |(product, _)| product.as_str());
+        let after_values = $after.map(|(_, values)| text::array(values));
+        sqlx::query_as!(
+            Row,
+            r#"WITH RECURSIVE every (product_id) AS (
+                   (SELECT s.product_id FROM stock_node s
+                    WHERE s.environment_id = $1 AND s.organization_id = $2 AND s.product_id >= $9
+                      AND cardinality($3::text[]) = 0
+                    ORDER BY s.product_id LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT s.product_id FROM stock_node s
+                           WHERE s.environment_id = $1 AND s.organization_id = $2 AND s.product_id > e.product_id
+                           ORDER BY s.product_id LIMIT 1)
+                   FROM every e WHERE e.product_id IS NOT NULL
+               ), product (product_id) AS (
+                   SELECT g.product_id COLLATE "C" FROM unnest($3::text[]) AS g (product_id)
+                   UNION ALL
+                   SELECT e.product_id FROM every e
+               )
+               SELECT n.product_id AS "product_id!", n.dimensions AS "dimensions!",
+                      n.quantities AS "quantities!: Vec<String>"
+               FROM product p CROSS JOIN LATERAL (
+                   SELECT r.product_id, r.dimensions, r.quantities
+                   FROM unnest($4::text[], $5::text[]) AS t (low, high) CROSS JOIN LATERAL (
+                       SELECT s.product_id, s.dimensions,
+                              (CASE WHEN cardinality(s.dimensions) = $6 THEN s.total ELSE s.own END)::text[] AS quantities,
+                              ARRAY(SELECT coalesce(s.dimensions[k.place], '')
+                                    FROM unnest($7::int[]) WITH ORDINALITY AS k (place, rank) ORDER BY k.rank) AS record
+                       FROM stock_node s
+                       WHERE s.environment_id = $1 AND s.organization_id = $2 AND s.product_id = p.product_id
+                         AND s.dimensions >= t.low::text[] AND s.dimensions <= t.high::text[]
+                         AND cardinality(s.dimensions) <= $6
+                       ORDER BY s.dimensions OFFSET 0
+                   ) r
+                   WHERE NOT EXISTS (
+                       SELECT FROM unnest($8::int[]) AS f (place)
+                       WHERE NOT EXISTS (
+                           SELECT FROM unnest($11::int[], $12::text[]) AS w (place, value)
+                           WHERE w.place = f.place AND w.value = coalesce(r.dimensions[f.place], '')))
+                     AND ($10::text IS NULL OR p.product_id > $9 OR r.record > $10::text::text[])
+                   "# + $order + r#"OFFSET 0
+               ) n
+               WHERE p.product_id >= $9"#,
+            $owner.environment.as_str(),
+            $owner.organization.as_str(),
+            &products,
+            &bound(|stretch| &stretch.from),
+            &bound(|stretch| &stretch.to),
+            $selection.depth() as i32,
+            &kept,
+            &filtered,
+            after_product,
+            after_values,
+            &places,
+            &values,
+        )
+    }};
+}
+
+/// A connection from which an answer is read. One that is not read to its end is closed: the
+/// database is to stop, not to be heard out.
+pub struct Stream {
+    connection: Option<PoolConnection<Postgres>>,
+    is_read: bool,
+}
+
+impl Stream {
+    /// Takes a connection.
+    ///
+    /// # Errors
+    /// When none is free in time, or the database does not answer.
+    pub async fn open(streams: &PgPool) -> Result<Stream, StoreError> {
+        Ok(Stream { connection: Some(streams.acquire().await?), is_read: false })
+    }
+
+    /// Says that the answer was read to its end.
+    pub fn is_read(&mut self) {
+        self.is_read = true;
+    }
+
+    /// Reads what a selection asks for, in one statement and so of one moment, in the order of
+    /// the records: those behind the record of a product with these values, where one is given.
+    /// The database does not go far ahead of who reads.
+    pub fn parts<'c>(
+        &'c mut self,
+        owner: &Owner<'_>,
+        selection: &Selection,
+        after: Option<(&Value, &[Value])>,
+    ) -> BoxStream<'c, Result<Part, StoreError>> {
+        let Some(connection) = self.connection.as_deref_mut() else { return stream::empty().boxed() };
+        let rows = match selection.is_in_order() {
+            true => parts!("", owner, selection, after).fetch(connection),
+            false => parts!("ORDER BY r.record ", owner, selection, after).fetch(connection),
+        };
+        rows.map(|row| part(row?)).boxed()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take().filter(|_| !self.is_read) {
+            drop(connection.detach());
+        }
+    }
+}
+
+fn part(row: Row) -> Result<Part, StoreError> {
+    let quantities = row.quantities.iter().map(|text| text::quantity(text)).collect::<Result<_, _>>()?;
+    Ok(Part {
+        product: row.product_id,
+        path: text::values(&row.dimensions),
+        quantities: Measures::new(quantities),
+    })
+}
