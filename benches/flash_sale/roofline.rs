@@ -154,7 +154,7 @@ impl Hot {
         let Hot { versioned, stock, sale, groups, nodes } = self;
         let received_at = now();
         let expected: Vec<u64> = nodes.iter().map(|node| stock.nodes[node].version).collect();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(received_at);
         batch.guard_configuration(&sale.product.environment, versioned.version);
         for count in first..first + BATCH_COMMANDS {
             let id = Value::parse(&format!("{load}-0-{count}")).expect("an id");
@@ -162,7 +162,7 @@ impl Hot {
             let rules = &versioned.configuration;
             let effects = decide(stock, rules, &command, received_at).expect("there is stock");
             let outcome = apply(stock, rules, &command, effects);
-            batch.event(&command, versioned, received_at, &outcome);
+            batch.event(&command, versioned, &outcome);
         }
         for (path, expected) in nodes.iter().zip(expected) {
             batch.node(&sale.product, path.values(), expected, &stock.nodes[path]);

@@ -95,9 +95,9 @@ async fn transact(
     let groups: Vec<_> =
         effects.balance.iter().chain(&effects.source_balance).map(|(groups, _)| groups.clone()).collect();
     let outcome = apply(&mut stock, configuration, command, effects);
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(received_at);
     batch.guard_configuration(&command.product.environment, versioned.version);
-    batch.event(command, versioned, received_at, &outcome);
+    batch.event(command, versioned, &outcome);
     for (path, expected) in nodes.iter().zip(expected) {
         batch.node(&command.product, path.values(), expected, &stock.nodes[path]);
     }

@@ -29,7 +29,7 @@ const STOCK: &str = "1000000000000000";
 pub fn measure(criterion: &mut Criterion) {
     let document = serde_json::from_str(CONFIGURATION).expect("a document");
     let configuration = Configuration::new(document, &[]).expect("a good one");
-    let versioned = Versioned { version: 1, configuration };
+    let versioned = Arc::new(Versioned { version: 1, configuration });
     let (mut stock, outcome) = stock(&versioned.configuration);
 
     let (target, request) = (target("4711"), consume());
@@ -109,8 +109,8 @@ fn grant(stock: &mut Stock, configuration: &Configuration, command: &Command) ->
 
 /// Decides commands in order and writes down what they add up to: each event, and each node
 /// and balance once.
-fn write_down(stock: &mut Stock, versioned: &Versioned, commands: &[Arc<Command>]) -> Batch {
-    let mut batch = Batch::default();
+fn write_down(stock: &mut Stock, versioned: &Arc<Versioned>, commands: &[Arc<Command>]) -> Batch {
+    let mut batch = Batch::new(NOW);
     let first = &commands[0];
     batch.guard_configuration(&first.product.environment, versioned.version);
     let configuration = &versioned.configuration;
@@ -122,7 +122,7 @@ fn write_down(stock: &mut Stock, versioned: &Versioned, commands: &[Arc<Command>
     let expected: Vec<u64> = nodes.iter().map(|node| stock.nodes[node].version).collect();
     for command in commands {
         let outcome = grant(stock, configuration, command);
-        batch.event(command, versioned, NOW, &outcome);
+        batch.event(command, versioned, &outcome);
     }
     for (path, expected) in nodes.iter().zip(expected) {
         batch.node(&first.product, path.values(), expected, &stock.nodes[path]);

@@ -15,7 +15,7 @@ use super::refusal::{Fault, Refusal, pointer};
 use super::state::ReservationId;
 
 /// A point in time: microseconds since 1970, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 /// One product of one owner in one environment. Whatever may affect one another shares it.
@@ -27,6 +27,13 @@ pub struct ProductKey {
     pub organization: Value,
     /// The thing stocked.
     pub product: Value,
+}
+
+impl ProductKey {
+    /// Environment, organization and product.
+    pub fn as_strs(&self) -> [&str; 3] {
+        [self.environment.as_str(), self.organization.as_str(), self.product.as_str()]
+    }
 }
 
 /// One event as a client asked for it.
@@ -46,7 +53,7 @@ pub struct Command {
 pub type Movements = Vec<(Slot, Quantity)>;
 
 /// What a command does. Quantities are greater than 0 unless said otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the model's own words")]
 pub enum Operation {
     /// Sets stock of the common pool aside for a group path.
@@ -70,7 +77,7 @@ pub enum Operation {
 }
 
 /// Consumed stock that has left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settlement {
     /// Whose.
     pub groups: GroupPath,
@@ -286,8 +293,8 @@ fn modifiers(
     let mut modifiers = Movements::new();
     for (source, measures) in given {
         for (measure, direction) in measures {
-            let place = pointer(&pointer("/physicalMeasures", source), measure);
-            let slot = user_measure(configuration, &place, source, measure, true)?;
+            let place = || pointer(&pointer("/physicalMeasures", source), measure);
+            let slot = user_measure(configuration, place, source, measure, true)?;
             let signed = if *direction == Direction::Addition { quantity } else { -quantity };
             modifiers.push((slot, signed));
         }
@@ -308,19 +315,18 @@ fn modifiers(
 /// where the request says so.
 fn user_measure(
     configuration: &Configuration,
-    place: &str,
+    place: impl FnOnce() -> String,
     source: &str,
     measure: &str,
     reservations: bool,
 ) -> Result<Slot, Refusal> {
     match configuration.measure(source, measure) {
-        None => Err(Refusal::UnknownMeasure {
-            pointer: place.to_owned(),
-            why: " of a configured data source".to_owned(),
-        }),
+        None => {
+            Err(Refusal::UnknownMeasure { pointer: place(), why: " of a configured data source".to_owned() })
+        }
         Some(slot) if slot == SOFT_RESERVED && reservations => Ok(slot),
         Some(slot) if slot <= SOFT_RESERVED => Err(Refusal::UnknownMeasure {
-            pointer: place.to_owned(),
+            pointer: place(),
             why: " that a request may move: allocations and reservations move it".to_owned(),
         }),
         Some(slot) => Ok(slot),
@@ -332,7 +338,7 @@ fn on_hand(configuration: &Configuration, quantities: &Quantities<'_>) -> Result
     for (source, measures) in quantities {
         for (measure, text) in measures {
             let place = pointer(&pointer("/quantities", source), measure);
-            let slot = user_measure(configuration, &place, source, measure, false)?;
+            let slot = user_measure(configuration, || place.clone(), source, measure, false)?;
             movements.push((slot, quantity(&place, text, Quantity::parse)?));
         }
     }

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Most characters of a name.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -116,9 +117,11 @@ impl fmt::Debug for Name {
 
 /// A value of a dimension or group, an identifier of an organization or product, or an
 /// event's id. Matches exactly. Empty only as a dimension's [`Value::empty`].
+///
+/// Most are short. A command has about a dozen of them, and such are kept in place.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Value(Arc<str>);
+pub struct Value(SmolStr);
 
 impl Value {
     /// Reads a value.

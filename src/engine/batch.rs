@@ -217,12 +217,12 @@ impl<'a> Granted<'a> {
         if self.events.is_empty() {
             return None;
         }
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(received_at);
         for (environment, version) in self.configurations() {
             batch.guard_configuration(environment, version);
         }
         for &(command, versioned, ref outcome) in &self.events {
-            batch.event(command, versioned, received_at, outcome);
+            batch.event(command, versioned, outcome);
         }
         for (&(product, path), &expected) in &self.nodes {
             if let Some(node) = books.stock(product).node(path) {

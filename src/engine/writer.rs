@@ -158,8 +158,8 @@ impl Writer {
             self.link.check_in(connection, &loaded);
             loaded?.into_iter().for_each(|part| self.books.hold(part));
         }
-        let decided = self.decide(open);
-        let Some(batch) = &decided.batch else { return Ok(decided.committed(&[])) };
+        let mut decided = self.decide(open);
+        let Some(batch) = decided.batch.take() else { return Ok(decided.committed(&[])) };
         let mut connection = self.link.check_out().await?;
         let written = self.link.bounded(batch.write(&mut connection)).await;
         self.link.check_in(connection, &written);
@@ -204,8 +204,8 @@ impl Writer {
         let wanted = self.wanted(open);
         let loaded = self.link.bounded(load(connection, open, wanted)).await?;
         loaded.into_iter().for_each(|part| self.books.hold(part));
-        let decided = self.decide(open);
-        let event_ids = match &decided.batch {
+        let mut decided = self.decide(open);
+        let event_ids = match decided.batch.take() {
             Some(batch) => self.link.bounded(batch.write(connection)).await?,
             None => Vec::new(),
         };

@@ -14,7 +14,6 @@ use axum::http::{HeaderName, HeaderValue, Response};
 use axum::response::IntoResponse;
 use tower::{Layer, ServiceExt};
 use tower_http::catch_panic::{CatchPanic, CatchPanicLayer, ResponseForPanic};
-use tracing::Instrument;
 
 use super::path::normalize;
 use super::problem::Problem;
@@ -22,6 +21,23 @@ use super::problem::Problem;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id of a request that is taken over, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+tokio::task_local! {
+    static IN_REQUEST: HeaderValue;
+}
+
+/// The id of the request that is being answered, for what is logged of it. A span would have
+/// it too, but costs each of the thousands of requests that have nothing to log.
+pub(super) fn current_request() -> String {
+    let id = IN_REQUEST.try_with(|id| id.to_str().map(str::to_owned));
+    id.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+/// Puts a part of the current request that is a task of its own under the request's id.
+pub(super) fn in_current_request<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let id = IN_REQUEST.try_with(HeaderValue::clone);
+    IN_REQUEST.scope(id.unwrap_or(HeaderValue::from_static("")), work)
+}
 
 /// Answers requests over the routes.
 #[derive(Clone)]
@@ -40,11 +56,8 @@ impl Around {
     pub(super) async fn answer(self, request: Request) -> Result<Response<Body>, Infallible> {
         let request = normalize(request);
         let id = request_id(&request);
-        let shown = id.to_str().unwrap_or_default();
-        let path = request.uri().path();
-        let span = tracing::info_span!("request", id = shown, method = %request.method(), path);
         let answer = tokio::time::timeout(self.request_time_max, self.routes.oneshot(request));
-        let mut response = match answer.instrument(span).await {
+        let mut response = match IN_REQUEST.scope(id.clone(), answer).await {
             Ok(Ok(response)) => response.map(Body::new),
             Err(_) => Problem::Overloaded.into_response(),
         };
@@ -80,7 +93,7 @@ impl ResponseForPanic for Panicked {
     fn response_for_panic(&mut self, panic: Box<dyn Any + Send>) -> Response<Body> {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        tracing::error!(panic = text, "a handler panicked");
+        tracing::error!(request = current_request(), panic = text, "a handler panicked");
         Problem::Internal.into_response()
     }
 }

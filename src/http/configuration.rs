@@ -15,6 +15,7 @@ use crate::domain::refusal::{Fault, Refusal};
 use crate::store::StoreError;
 use crate::store::configuration::{Change, ChangeError, Precondition, replace};
 
+use super::around::current_request;
 use super::body::Sent;
 use super::commands::json;
 use super::form::Form;
@@ -151,7 +152,8 @@ pub(super) async fn put(
         Err(_) => return Err(Problem::Internal),
     };
     let Change { stored, created, over_allocated } = change;
-    tracing::info!(environment = %environment.id, version = stored.version, created, "configuration stored");
+    let request = current_request();
+    tracing::info!(request, environment = %environment.id, version = stored.version, created, "configuration stored");
     let mut warnings = Vec::new();
     if over_allocated > 0 {
         warnings.push(format!("{over_allocated} stock nodes become over-allocated by the changed formula"));

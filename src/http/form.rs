@@ -51,7 +51,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 formatter.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::with_capacity(8);
+                let mut members = Vec::with_capacity(10);
                 while let Some((Text(name), value)) = map.next_entry()? {
                     members.push((name, value));
                 }
@@ -262,9 +262,9 @@ impl<'a> Form<'a> {
         let Members(outer) = self.optional(name, "an object of objects")?;
         let mut nested = Vec::new();
         for (key, raw) in outer {
-            let place = pointer(&pointer(&self.place, name), &key);
+            let place = || pointer(&pointer(&self.place, name), &key);
             let Ok(Members(inner)) = serde_json::from_str(raw.get()) else {
-                self.faults.push(Fault::new(place, "must be an object"));
+                self.faults.push(Fault::new(place(), "must be an object"));
                 continue;
             };
             let mut values = Vec::new();
@@ -273,7 +273,7 @@ impl<'a> Form<'a> {
                     Some(value) => values.push((inner_key, value)),
                     None => self
                         .faults
-                        .push(Fault::new(pointer(&place, &inner_key), format!("must be {expected}"))),
+                        .push(Fault::new(pointer(&place(), &inner_key), format!("must be {expected}"))),
                 }
             }
             nested.push((key, values));

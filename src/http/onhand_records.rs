@@ -10,7 +10,6 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use crate::domain::name::Value;
 use crate::domain::quantity::{InvalidQuantity, Quantity};
@@ -20,6 +19,7 @@ use crate::domain::refusal::{Place, Refusal};
 use crate::store::configuration::Versioned;
 use crate::store::onhand::{self, Owner};
 
+use super::around::{current_request, in_current_request};
 use super::problem::Problem;
 use super::stream::{Gone, Writer, channel};
 use super::{App, Environment};
@@ -73,7 +73,7 @@ pub(super) async fn answer(
     let query = Query { environment: environment.id.clone(), asked, after, versioned, selection, columns };
     let (writer, reader) = channel();
     let (tell_next, mut next) = oneshot::channel();
-    tokio::spawn(run(app.streams.clone(), query, writer, tell_next).in_current_span());
+    tokio::spawn(in_current_request(run(app.streams.clone(), query, writer, tell_next)));
     let mut response = Response::new(reader.body().await?);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -131,12 +131,21 @@ async fn run(streams: PgPool, query: Query, mut writer: Writer, tell_next: onesh
             writer.end().await;
         }
         Ok(Err(Ended::By(problem))) => {
-            tracing::warn!(?problem, "an on-hand query was not answered to its end");
+            tracing::warn!(
+                request = current_request(),
+                ?problem,
+                "an on-hand query was not answered to its end"
+            );
             writer.fail(problem).await;
         }
-        Ok(Err(Ended::Gone)) => tracing::debug!("the client of an on-hand query left"),
+        Ok(Err(Ended::Gone)) => {
+            tracing::debug!(request = current_request(), "the client of an on-hand query left")
+        }
         Err(_) => {
-            tracing::warn!("an on-hand query was cut off after {STREAM_TIME_MAX:?}");
+            tracing::warn!(
+                request = current_request(),
+                "an on-hand query was cut off after {STREAM_TIME_MAX:?}"
+            );
             writer.fail(Problem::Overloaded).await;
         }
     }
@@ -188,7 +197,11 @@ fn unsummable(why: Unsummable, query: &Query) -> Problem {
             reason: InvalidQuantity::SumTooLarge,
         }),
         Unsummable::OutOfOrder => {
-            tracing::error!("the database gave stock nodes in another order than that of their records");
+            let request = current_request();
+            tracing::error!(
+                request,
+                "the database gave stock nodes in another order than that of their records"
+            );
             Problem::Internal
         }
     }

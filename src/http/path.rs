@@ -15,9 +15,11 @@ pub(super) fn normalize(mut request: Request) -> Request {
 
 fn normal(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
+    if !(path.ends_with('/') || path.bytes().any(|byte| byte.is_ascii_uppercase())) {
+        return None;
+    }
     let words: Vec<&str> = path.split('/').collect();
-    let is_api = words.get(1).is_some_and(|word| word.eq_ignore_ascii_case("api"));
-    if !is_api || !(path.ends_with('/') || path.bytes().any(|byte| byte.is_ascii_uppercase())) {
+    if !words.get(1).is_some_and(|word| word.eq_ignore_ascii_case("api")) {
         return None;
     }
     let lowered = words.iter().enumerate().map(|(place, word)| {

@@ -13,6 +13,8 @@ use crate::domain::refusal::{Fault, Place, Refusal, Shortage};
 use crate::engine::Failure;
 use crate::store::StoreError;
 
+use super::around::current_request;
+
 /// Why a request was not done.
 #[derive(Clone, Debug)]
 pub(crate) enum Problem {
@@ -267,11 +269,11 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Conflict | StoreError::IdTaken => Problem::Overloaded,
             StoreError::Unavailable(why) => {
-                tracing::warn!(error = %why, "the database did not answer");
+                tracing::warn!(request = current_request(), error = %why, "the database did not answer");
                 Problem::DatabaseUnavailable
             }
             StoreError::Rejected(why) => {
-                tracing::error!(error = %why, "a statement failed");
+                tracing::error!(request = current_request(), error = %why, "a statement failed");
                 Problem::Internal
             }
         }

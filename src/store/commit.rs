@@ -1,9 +1,11 @@
 //! Writing a batch: one statement, one round trip, all or nothing.
 
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use serde::Serialize;
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
 use crate::domain::configuration::Configuration;
@@ -11,86 +13,183 @@ use crate::domain::decide::Outcome;
 use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
+use crate::domain::quantity::Quantity;
 use crate::domain::state::{Balance, Node, Reservation, ReservationId};
 
 use super::configuration::Versioned;
 use super::ledger::Columns;
-use super::state::Keys;
 use super::{StoreError, text};
 
-/// What a batch adds up to: the rows of the one statement that writes it.
-#[derive(Default)]
+/// What a batch adds up to, for the one statement that writes it.
 pub struct Batch {
-    configurations: Vec<(Value, i64)>,
-    nodes: Vec<NodeRow>,
-    balances: Vec<BalanceRow>,
-    reservations: Vec<ReservationRow>,
-    events: Vec<EventRow>,
+    received_at: Timestamp,
+    environments: Vec<Value>,
+    configuration_versions: Vec<i64>,
+    nodes: Rows,
+    balances: Rows,
+    reservations: Rows,
+    events: HashMap<Meaning, Vec<EventRow>>,
+    event_count: i64,
 }
 
-struct NodeRow {
-    key: ProductKey,
-    dimensions: String,
+/// Rows as a JSON array of objects, one member a column: PostgreSQL makes a table of it for a
+/// fraction of what an array a column costs it.
+#[derive(Default)]
+struct Rows {
+    json: Vec<u8>,
+    count: i64,
+}
+
+impl Rows {
+    fn push(&mut self, row: &impl Serialize) {
+        self.json.push(if self.count == 0 { b'[' } else { b',' });
+        self.count += 1;
+        // Structures of strings and numbers always become JSON, and a Vec takes it.
+        let _ = serde_json::to_writer(&mut self.json, row);
+    }
+
+    fn finish(mut self) -> (String, i64) {
+        self.json.extend_from_slice(if self.count == 0 { b"[]" } else { b"]" });
+        // What serde_json writes is UTF-8.
+        (String::from_utf8(self.json).unwrap_or_default(), self.count)
+    }
+}
+
+#[derive(Serialize)]
+struct NodeRow<'a> {
+    environment_id: &'a str,
+    organization_id: &'a str,
+    product_id: &'a str,
+    dimensions: &'a [Value],
     /// The version that the batch was decided on; 0 for a node that is new.
     expected: u64,
     version: u64,
-    own: String,
-    total: String,
-    set_at: Option<String>,
+    own: &'a [Quantity],
+    total: &'a [Quantity],
+    set_at: Option<Vec<Option<i64>>>,
 }
 
-struct BalanceRow {
-    key: ProductKey,
-    dimensions: String,
-    groups: String,
-    balance: Balance,
+#[derive(Serialize)]
+struct BalanceRow<'a> {
+    environment_id: &'a str,
+    organization_id: &'a str,
+    product_id: &'a str,
+    dimensions: &'a [Value],
+    groups: &'a [Value],
+    allocated: Quantity,
+    consumed: Quantity,
+    cumulative_allocated: Quantity,
+    cumulative_consumed: Quantity,
 }
 
-struct ReservationRow {
-    key: ProductKey,
-    id: ReservationId,
-    dimensions: String,
+#[derive(Serialize)]
+struct ReservationRow<'a> {
+    environment_id: &'a str,
+    organization_id: &'a str,
+    product_id: &'a str,
+    reservation_id: ReservationId,
+    dimensions: &'a [Value],
     measure: String,
-    quantity: String,
-    remaining: String,
+    quantity: Quantity,
+    remaining: Quantity,
 }
 
-struct EventRow {
+/// What the events of a flash sale have in common, all but their ids and outcomes: it goes to
+/// the database once.
+struct Meaning {
     command: Arc<Command>,
-    columns: Columns,
-    dimensions: String,
+    versioned: Arc<Versioned>,
+}
+
+impl PartialEq for Meaning {
+    fn eq(&self, other: &Meaning) -> bool {
+        self.versioned.version == other.versioned.version && self.command.means_the_same_as(&other.command)
+    }
+}
+
+impl Eq for Meaning {}
+
+impl Hash for Meaning {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Command { id: _, product, path, operation } = &*self.command;
+        (product, path, operation, self.versioned.version).hash(hasher);
+    }
+}
+
+#[derive(Serialize)]
+struct MeaningRow<'a> {
+    /// Where its events are in the arrays of what events have of their own, counted from 1.
+    first: usize,
+    last: usize,
+    environment_id: &'a str,
+    organization_id: &'a str,
+    product_id: &'a str,
+    dimensions: &'a [Value],
+    #[serde(flatten)]
+    operation: Columns<'a>,
     configuration_version: i64,
-    version: u64,
-    received_at: OffsetDateTime,
+}
+
+/// What an event has of its own.
+struct EventRow {
+    /// Its place in the batch, which is the order of the ledger.
+    place: i64,
+    id: Value,
+    version: i64,
     outcome: String,
 }
 
 impl Batch {
+    /// A batch of nothing yet, taken in at a time.
+    pub fn new(received_at: Timestamp) -> Batch {
+        Batch {
+            received_at,
+            environments: Vec::new(),
+            configuration_versions: Vec::new(),
+            nodes: Rows::default(),
+            balances: Rows::default(),
+            reservations: Rows::default(),
+            events: HashMap::new(),
+            event_count: 0,
+        }
+    }
+
     /// Guards the batch by the version of a configuration that it was decided under.
     pub fn guard_configuration(&mut self, environment: &Value, version: i64) {
-        self.configurations.push((environment.clone(), version));
+        self.environments.push(environment.clone());
+        self.configuration_versions.push(version);
     }
 
     /// Writes a stock node, guarded by the version that it was decided on.
     pub fn node(&mut self, key: &ProductKey, path: &[Value], expected: u64, node: &Node) {
-        self.nodes.push(NodeRow {
-            key: key.clone(),
-            dimensions: text::array(path),
+        let [environment_id, organization_id, product_id] = key.as_strs();
+        self.nodes.push(&NodeRow {
+            environment_id,
+            organization_id,
+            product_id,
+            dimensions: path,
             expected,
             version: node.version,
-            own: text::quantities(node.own.as_slice()),
-            total: text::quantities(node.total.as_slice()),
+            own: node.own.as_slice(),
+            total: node.total.as_slice(),
             set_at: set_at(node),
         });
     }
 
     /// Writes a balance. The nodes of its chain are guarded, so it needs no guard.
     pub fn balance(&mut self, key: &ProductKey, path: &DimensionPath, groups: &GroupPath, balance: &Balance) {
-        self.balances.push(BalanceRow {
-            key: key.clone(),
-            dimensions: text::array(path.values()),
-            groups: text::array(groups.values()),
-            balance: *balance,
+        let [environment_id, organization_id, product_id] = key.as_strs();
+        let &Balance { allocated, consumed, cumulative_allocated, cumulative_consumed } = balance;
+        self.balances.push(&BalanceRow {
+            environment_id,
+            organization_id,
+            product_id,
+            dimensions: path.values(),
+            groups: groups.values(),
+            allocated,
+            consumed,
+            cumulative_allocated,
+            cumulative_consumed,
         });
     }
 
@@ -102,34 +201,31 @@ impl Batch {
         reservation: &Reservation,
         configuration: &Configuration,
     ) {
-        self.reservations.push(ReservationRow {
-            key: key.clone(),
-            id,
-            dimensions: text::array(reservation.path.values()),
+        let [environment_id, organization_id, product_id] = key.as_strs();
+        self.reservations.push(&ReservationRow {
+            environment_id,
+            organization_id,
+            product_id,
+            reservation_id: id,
+            dimensions: reservation.path.values(),
             measure: configuration.measure_name(reservation.measure).to_string(),
-            quantity: reservation.quantity.to_string(),
-            remaining: reservation.remaining.to_string(),
+            quantity: reservation.quantity,
+            remaining: reservation.remaining,
         });
     }
 
     /// Appends an event to the ledger.
-    pub fn event(
-        &mut self,
-        command: &Arc<Command>,
-        versioned: &Versioned,
-        received_at: Timestamp,
-        outcome: &Outcome,
-    ) {
-        self.events.push(EventRow {
-            command: Arc::clone(command),
-            columns: Columns::of(&command.operation, &versioned.configuration),
-            dimensions: text::array(command.path.values()),
-            configuration_version: versioned.version,
-            version: outcome.version,
-            received_at: text::time(received_at),
+    pub fn event(&mut self, command: &Arc<Command>, versioned: &Arc<Versioned>, outcome: &Outcome) {
+        self.event_count += 1;
+        let event = EventRow {
+            place: self.event_count,
+            id: command.id.clone(),
+            version: outcome.version as i64,
             // A structure of numbers always becomes JSON.
             outcome: serde_json::to_string(outcome).unwrap_or_default(),
-        });
+        };
+        let meaning = Meaning { command: Arc::clone(command), versioned: Arc::clone(versioned) };
+        self.events.entry(meaning).or_default().push(event);
     }
 
     /// Writes all of it or nothing. Answers the events' ids, in the order of the events.
@@ -144,12 +240,12 @@ impl Batch {
     /// # Errors
     /// [`StoreError::Conflict`] where a guard did not hold, [`StoreError::IdTaken`] where an
     /// id is in the ledger already; nothing was written then.
-    pub async fn write(&self, connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
-        let Batch { configurations, nodes, balances, reservations, events } = self;
-        let node_keys = Keys::of(nodes.iter().map(|row| &row.key));
-        let balance_keys = Keys::of(balances.iter().map(|row| &row.key));
-        let reservation_keys = Keys::of(reservations.iter().map(|row| &row.key));
-        let event_keys = Keys::of(events.iter().map(|row| &row.command.product));
+    pub async fn write(self, connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+        let environments: Vec<&str> = self.environments.iter().map(Value::as_str).collect();
+        let (nodes, node_count) = self.nodes.finish();
+        let (balances, _) = self.balances.finish();
+        let (reservations, _) = self.reservations.finish();
+        let (meanings, events) = ledger_rows(&self.events);
         let row = sqlx::query!(
             r#"
             WITH configured AS (
@@ -159,12 +255,9 @@ impl Batch {
                 WHERE e.version = g.version
                 FOR SHARE OF e
             ), node AS (
-                SELECT environment_id, organization_id, product_id, dimensions::text[], expected, version,
-                       own::numeric[], total::numeric[], set_at::bigint[]
-                FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
-                            $9::text[], $10::text[], $11::text[])
-                     AS n (environment_id, organization_id, product_id, dimensions, expected, version,
-                           own, total, set_at)
+                SELECT * FROM json_to_recordset($3::text::json)
+                     AS n (environment_id text, organization_id text, product_id text, dimensions text[], expected bigint,
+                           version bigint, own numeric[], total numeric[], set_at bigint[])
             ), changed AS (
                 UPDATE stock_node s
                 SET version = n.version, own = n.own, total = n.total, set_at = n.set_at
@@ -180,12 +273,9 @@ impl Batch {
             ), held AS (
                 INSERT INTO balance (environment_id, organization_id, product_id, dimensions, groups,
                                      allocated, consumed, cumulative_allocated, cumulative_consumed)
-                SELECT environment_id, organization_id, product_id, dimensions::text[], groups::text[],
-                       allocated::numeric, consumed::numeric, cumulative_allocated::numeric, cumulative_consumed::numeric
-                FROM unnest($12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                            $17::text[], $18::text[], $19::text[], $20::text[])
-                     AS b (environment_id, organization_id, product_id, dimensions, groups,
-                           allocated, consumed, cumulative_allocated, cumulative_consumed)
+                SELECT * FROM json_to_recordset($4::text::json)
+                     AS b (environment_id text, organization_id text, product_id text, dimensions text[], groups text[],
+                           allocated numeric, consumed numeric, cumulative_allocated numeric, cumulative_consumed numeric)
                 ON CONFLICT (environment_id, organization_id, product_id, dimensions, groups) DO UPDATE
                 SET allocated = excluded.allocated, consumed = excluded.consumed,
                     cumulative_allocated = excluded.cumulative_allocated,
@@ -193,77 +283,45 @@ impl Batch {
             ), reserved AS (
                 INSERT INTO reservation (environment_id, organization_id, product_id, reservation_id, dimensions,
                                          measure, quantity, remaining)
-                SELECT environment_id, organization_id, product_id, reservation_id, dimensions::text[],
-                       measure, quantity::numeric, remaining::numeric
-                FROM unnest($21::text[], $22::text[], $23::text[], $24::uuid[], $25::text[],
-                            $26::text[], $27::text[], $28::text[])
-                     AS r (environment_id, organization_id, product_id, reservation_id, dimensions,
-                           measure, quantity, remaining)
+                SELECT * FROM json_to_recordset($5::text::json)
+                     AS r (environment_id text, organization_id text, product_id text, reservation_id uuid,
+                           dimensions text[], measure text, quantity numeric, remaining numeric)
                 ON CONFLICT (environment_id, organization_id, product_id, reservation_id) DO UPDATE
                 SET remaining = excluded.remaining
             ), guards AS (
                 SELECT (SELECT count(*) FROM configured) = cardinality($1)
-                   AND (SELECT count(*) FROM changed) + (SELECT count(*) FROM created) = cardinality($3) AS hold
+                   AND (SELECT count(*) FROM changed) + (SELECT count(*) FROM created) = $6::bigint AS hold
             ), recorded AS (
                 INSERT INTO ledger (environment_id, organization_id, product_id, id, operation, dimensions, groups,
                                     source_groups, quantity, detail, configuration_version, version, received_at, outcome)
-                SELECT e.environment_id, e.organization_id, e.product_id, e.id, e.operation, e.dimensions::text[],
-                       e.groups::text[], e.source_groups::text[], e.quantity::numeric, e.detail::json,
-                       e.configuration_version, CASE WHEN guards.hold THEN e.version END, e.received_at, e.outcome::json
-                FROM unnest($29::text[], $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[],
-                            $36::text[], $37::text[], $38::text[], $39::bigint[], $40::bigint[], $41::timestamptz[],
-                            $42::text[]) WITH ORDINALITY
-                     AS e (environment_id, organization_id, product_id, id, operation, dimensions, groups,
-                           source_groups, quantity, detail, configuration_version, version, received_at,
-                           outcome, place)
+                SELECT m.environment_id, m.organization_id, m.product_id, e.id, m.operation, m.dimensions, m.groups,
+                       m.source_groups, m.quantity, m.detail, m.configuration_version,
+                       CASE WHEN guards.hold THEN e.version END, $7::timestamptz, e.outcome::json
+                FROM json_to_recordset($8::text::json)
+                     AS m (first bigint, last bigint, environment_id text, organization_id text, product_id text,
+                           operation text, dimensions text[], groups text[], source_groups text[], quantity numeric,
+                           detail json, configuration_version bigint)
+                CROSS JOIN LATERAL unnest(($9::bigint[])[m.first:m.last], ($10::text[])[m.first:m.last],
+                                          ($11::bigint[])[m.first:m.last], ($12::text[])[m.first:m.last])
+                     AS e (place, id, version, outcome)
                 CROSS JOIN guards
                 ORDER BY e.place
                 RETURNING event_id
             )
             SELECT array_agg(event_id ORDER BY event_id) AS "event_ids!" FROM recorded
             "#,
-            &column(configurations, |row| row.0.as_str()) as &[&str],
-            &column(configurations, |row| row.1),
-            &node_keys.environments as &[&str],
-            &node_keys.organizations as &[&str],
-            &node_keys.products as &[&str],
-            &column(nodes, |row| &*row.dimensions) as &[&str],
-            &column(nodes, |row| row.expected as i64),
-            &column(nodes, |row| row.version as i64),
-            &column(nodes, |row| &*row.own) as &[&str],
-            &column(nodes, |row| &*row.total) as &[&str],
-            &column(nodes, |row| row.set_at.as_deref()) as &[Option<&str>],
-            &balance_keys.environments as &[&str],
-            &balance_keys.organizations as &[&str],
-            &balance_keys.products as &[&str],
-            &column(balances, |row| &*row.dimensions) as &[&str],
-            &column(balances, |row| &*row.groups) as &[&str],
-            &column(balances, |row| row.balance.allocated.to_string()),
-            &column(balances, |row| row.balance.consumed.to_string()),
-            &column(balances, |row| row.balance.cumulative_allocated.to_string()),
-            &column(balances, |row| row.balance.cumulative_consumed.to_string()),
-            &reservation_keys.environments as &[&str],
-            &reservation_keys.organizations as &[&str],
-            &reservation_keys.products as &[&str],
-            &column(reservations, |row| row.id.0),
-            &column(reservations, |row| &*row.dimensions) as &[&str],
-            &column(reservations, |row| &*row.measure) as &[&str],
-            &column(reservations, |row| &*row.quantity) as &[&str],
-            &column(reservations, |row| &*row.remaining) as &[&str],
-            &event_keys.environments as &[&str],
-            &event_keys.organizations as &[&str],
-            &event_keys.products as &[&str],
-            &column(events, |row| row.command.id.as_str()) as &[&str],
-            &column(events, |row| row.columns.operation) as &[&str],
-            &column(events, |row| &*row.dimensions) as &[&str],
-            &column(events, |row| row.columns.groups.as_deref()) as &[Option<&str>],
-            &column(events, |row| row.columns.source_groups.as_deref()) as &[Option<&str>],
-            &column(events, |row| row.columns.quantity.as_deref()) as &[Option<&str>],
-            &column(events, |row| row.columns.detail.as_deref()) as &[Option<&str>],
-            &column(events, |row| row.configuration_version),
-            &column(events, |row| row.version as i64),
-            &column(events, |row| row.received_at),
-            &column(events, |row| &*row.outcome) as &[&str],
+            &environments as &[&str],
+            &self.configuration_versions,
+            nodes,
+            balances,
+            reservations,
+            node_count,
+            text::time(self.received_at),
+            meanings,
+            &column(&events, |event| event.place),
+            &column(&events, |event| event.id.as_str()) as &[&str],
+            &column(&events, |event| event.version),
+            &column(&events, |event| event.outcome.as_str()) as &[&str],
         )
         .fetch_one(connection)
         .await?;
@@ -271,15 +329,37 @@ impl Batch {
     }
 }
 
-fn column<'a, Row, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
+/// The rows of what events have in common, and the events in their order.
+fn ledger_rows(events: &HashMap<Meaning, Vec<EventRow>>) -> (String, Vec<&EventRow>) {
+    let mut meanings = Rows::default();
+    let mut all = Vec::new();
+    for (Meaning { command, versioned }, events) in events {
+        let [environment_id, organization_id, product_id] = command.product.as_strs();
+        let first = all.len() + 1;
+        all.extend(events);
+        meanings.push(&MeaningRow {
+            first,
+            last: all.len(),
+            environment_id,
+            organization_id,
+            product_id,
+            dimensions: command.path.values(),
+            operation: Columns::of(&command.operation, &versioned.configuration),
+            configuration_version: versioned.version,
+        });
+    }
+    (meanings.finish().0, all)
 }
 
-fn set_at(node: &Node) -> Option<String> {
+fn column<'a, T>(events: &[&'a EventRow], of: impl Fn(&'a EventRow) -> T) -> Vec<T> {
+    events.iter().map(|event| of(event)).collect()
+}
+
+fn set_at(node: &Node) -> Option<Vec<Option<i64>>> {
     let last = node.set_at.iter().map(|&(slot, _)| slot).max()?;
-    let mut texts = vec!["NULL".to_owned(); last.index() + 1];
+    let mut times = vec![None; last.index() + 1];
     for &(slot, time) in &node.set_at {
-        texts[slot.index()] = time.0.to_string();
+        times[slot.index()] = Some(time.0);
     }
-    Some(format!("{{{}}}", texts.join(",")))
+    Some(times)
 }

@@ -35,7 +35,7 @@ pub struct Event {
 /// What only some operations have. Measures go by their names: slots are the state's matter.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Detail {
+pub(super) struct Detail {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     measures: BTreeMap<String, Quantity>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,18 +47,17 @@ struct Detail {
 }
 
 /// An operation in the ledger's columns.
-#[derive(Default)]
-pub(super) struct Columns {
-    pub(super) operation: &'static str,
-    pub(super) groups: Option<String>,
-    pub(super) source_groups: Option<String>,
-    pub(super) quantity: Option<String>,
-    pub(super) detail: Option<String>,
+#[derive(Default, Serialize)]
+pub(super) struct Columns<'a> {
+    operation: &'static str,
+    groups: Option<&'a [Value]>,
+    source_groups: Option<&'a [Value]>,
+    quantity: Option<Quantity>,
+    detail: Option<Detail>,
 }
 
-impl Columns {
-    pub(super) fn of(operation: &Operation, configuration: &Configuration) -> Columns {
-        let literal = |groups: &GroupPath| Some(text::array(groups.values()));
+impl<'a> Columns<'a> {
+    pub(super) fn of(operation: &'a Operation, configuration: &Configuration) -> Columns<'a> {
         let named = |movements: &Movements| {
             movements
                 .iter()
@@ -66,61 +65,54 @@ impl Columns {
                 .collect()
         };
         let one = |slot| named(&vec![(slot, Quantity::ZERO)]);
-        let (name, groups, source_groups, quantity, detail) = match operation {
-            Operation::Allocate { groups, quantity } => {
-                ("allocate", literal(groups), None, Some(quantity), None)
-            }
-            Operation::Unallocate { groups, quantity } => {
-                ("unallocate", literal(groups), None, Some(quantity), None)
-            }
+        let of_groups = |operation, groups: &'a GroupPath, quantity: &Quantity| Columns {
+            operation,
+            groups: Some(groups.values()),
+            quantity: Some(*quantity),
+            ..Columns::default()
+        };
+        let other = |operation, quantity: Option<Quantity>, detail| Columns {
+            operation,
+            quantity,
+            detail: Some(detail),
+            ..Columns::default()
+        };
+        match operation {
+            Operation::Allocate { groups, quantity } => of_groups("allocate", groups, quantity),
+            Operation::Unallocate { groups, quantity } => of_groups("unallocate", groups, quantity),
             Operation::Reallocate { source, target, quantity } => {
-                ("reallocate", literal(target), literal(source), Some(quantity), None)
+                Columns { source_groups: Some(source.values()), ..of_groups("reallocate", target, quantity) }
             }
             Operation::Consume { groups, quantity, modifiers } => {
                 let detail = (!modifiers.is_empty())
                     .then(|| Detail { measures: named(modifiers), ..Detail::default() });
-                ("consume", literal(groups), None, Some(quantity), detail)
+                Columns { detail, ..of_groups("consume", groups, quantity) }
             }
             Operation::Reserve { measure, quantity, checked } => {
                 let detail = Detail { measures: one(*measure), checked: Some(*checked), ..Detail::default() };
-                ("reserve", None, None, Some(quantity), Some(detail))
+                other("reserve", Some(*quantity), detail)
             }
-            Operation::GiveBack { measure, quantity } => (
-                "give-back",
-                None,
-                None,
-                Some(quantity),
-                Some(Detail { measures: one(*measure), ..Detail::default() }),
-            ),
+            Operation::GiveBack { measure, quantity } => {
+                let detail = Detail { measures: one(*measure), ..Detail::default() };
+                other("give-back", Some(*quantity), detail)
+            }
             Operation::Unreserve { reservation, quantity } => {
                 let detail = Detail { reservation: Some(reservation.0), ..Detail::default() };
-                ("unreserve", None, None, Some(quantity), Some(detail))
+                other("unreserve", Some(*quantity), detail)
             }
             Operation::ChangeOnHand { changes, settlement } => {
                 let detail = Detail { measures: named(changes), ..Detail::default() };
                 let settlement = settlement.as_ref();
-                let groups = settlement.and_then(|settlement| literal(&settlement.groups));
-                (
-                    "change-on-hand",
-                    groups,
-                    None,
-                    settlement.map(|settlement| &settlement.quantity),
-                    Some(detail),
-                )
+                Columns {
+                    groups: settlement.map(|settlement| settlement.groups.values()),
+                    ..other("change-on-hand", settlement.map(|settlement| settlement.quantity), detail)
+                }
             }
             Operation::SetOnHand { values, modified_at } => {
                 let modified_at = modified_at.map(|time| time.0);
                 let detail = Detail { measures: named(values), modified_at, ..Detail::default() };
-                ("set-on-hand", None, None, None, Some(detail))
+                other("set-on-hand", None, detail)
             }
-        };
-        Columns {
-            operation: name,
-            groups,
-            source_groups,
-            quantity: quantity.map(Quantity::to_string),
-            // A structure of strings and numbers always becomes JSON.
-            detail: detail.map(|detail| serde_json::to_string(&detail).unwrap_or_default()),
         }
     }
 }

@@ -31,12 +31,6 @@ pub(super) fn array(values: &[Value]) -> String {
     literal
 }
 
-/// A `numeric[]` literal.
-pub(super) fn quantities(quantities: &[Quantity]) -> String {
-    let texts: Vec<String> = quantities.iter().map(Quantity::to_string).collect();
-    format!("{{{}}}", texts.join(","))
-}
-
 pub(super) fn values(texts: &[String]) -> Vec<Value> {
     texts.iter().map(|text| Value::stored(text)).collect()
 }
