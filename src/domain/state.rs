@@ -1,6 +1,6 @@
 //! What is kept of one product: stock nodes with their balances, and reservations.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

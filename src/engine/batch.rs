@@ -1,8 +1,10 @@
 //! Deciding a batch: commands folded over the books in order, one verdict for each
 //! submission. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
 use crate::domain::decide::{Outcome, apply, decide};

@@ -35,13 +35,15 @@ impl Link {
     }
 
     /// Bounds an exchange; sqlx itself waits for ever.
-    pub(super) async fn bounded<T>(
+    pub(super) fn bounded<T>(
         &self,
         exchange: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    ) -> impl Future<Output = Result<T, StoreError>> {
         let limit = self.round_trip_max;
-        let late = || Err(StoreError::Unavailable(format!("no answer within {limit:?}")));
-        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| late())
+        async move {
+            let late = || Err(StoreError::Unavailable(format!("no answer within {limit:?}")));
+            tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| late())
+        }
     }
 
     pub(super) async fn close(mut self) {

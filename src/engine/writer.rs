@@ -1,10 +1,11 @@
 //! A writer: collect what queued, decide it, commit it, answer it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hashbrown::HashMap;
 use lru::LruCache;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -30,9 +31,14 @@ pub(super) struct Writer {
     limits: Limits,
     link: Link,
     books: Books,
-    /// The latest events, so that a repeat is answered without asking the database.
-    recent: LruCache<EventName, Arc<Event>>,
+    recent: Recent,
+    /// Submissions that are committed and not answered yet. They are answered while the
+    /// database works on the next batch: it is what all others wait for.
+    granted: Vec<(Submission, Vec<Receipt>)>,
 }
+
+/// The latest events, so that a repeat is answered without asking the database.
+type Recent = LruCache<EventName, Arc<Event>>;
 
 /// A batch that was decided and is not committed.
 struct Decided<'a> {
@@ -68,12 +74,12 @@ impl Writer {
         let link = Link::new(options, limits.round_trip_max);
         let books = Books::new(limits.books_entries_max);
         let recent = LruCache::new(NonZeroUsize::new(limits.recent_events_max).unwrap_or(NonZeroUsize::MIN));
-        Writer { limits, link, books, recent }
+        Writer { limits, link, books, recent, granted: Vec::new() }
     }
 
     /// Takes submissions until the queue is closed and empty.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
-        while let Some(first) = queue.recv().await {
+        while let Some(first) = self.first(&mut queue).await {
             let mut batch = Vec::new();
             // Commands that are done together or not at all make a batch of their own.
             let mut together = None;
@@ -93,6 +99,16 @@ impl Writer {
         self.link.close().await;
     }
 
+    /// The first submission of the next batch. When none is waiting, there is no batch to
+    /// answer the last one under.
+    async fn first(&mut self, queue: &mut mpsc::Receiver<Submission>) -> Option<Submission> {
+        if let Ok(first) = queue.try_recv() {
+            return Some(first);
+        }
+        answer_granted(&mut self.granted, &mut self.recent);
+        queue.recv().await
+    }
+
     /// Answers every submission.
     async fn process(&mut self, mut open: Vec<Submission>) {
         let mut outages = 0;
@@ -101,6 +117,7 @@ impl Writer {
                 return;
             }
             let Err(error) = self.round(&mut open, round > 0).await else { continue };
+            answer_granted(&mut self.granted, &mut self.recent);
             for (command, _) in commands_of(&open) {
                 self.books.forget(&command.product);
             }
@@ -141,12 +158,13 @@ impl Writer {
     /// What is left open has to be judged again.
     async fn round(&mut self, open: &mut Vec<Submission>, wait_for_turn: bool) -> Result<(), StoreError> {
         let judged = if wait_for_turn { self.judge_in_turn(open).await } else { self.judge(open).await }?;
-        for event in &judged.events {
-            self.remember(Arc::clone(event));
-        }
-        let doubtful = self.answer(std::mem::take(open), judged);
+        let doubtful = self.sort(std::mem::take(open), judged);
         self.books.end_batch();
-        if doubtful.is_empty() { Ok(()) } else { self.confirm(doubtful, open, wait_for_turn).await }
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        answer_granted(&mut self.granted, &mut self.recent);
+        self.confirm(doubtful, open, wait_for_turn).await
     }
 
     /// The first try: one statement, on the copy of the books that is in memory.
@@ -154,14 +172,19 @@ impl Writer {
         let wanted = self.wanted(open);
         if !wanted.is_empty() {
             let mut connection = self.link.check_out().await?;
-            let loaded = self.link.bounded(load(&mut connection, open, wanted)).await;
+            let loading = self.link.bounded(load(&mut connection, open, wanted));
+            let loaded = meanwhile(loading, &mut self.granted, &mut self.recent).await;
             self.link.check_in(connection, &loaded);
             loaded?.into_iter().for_each(|part| self.books.hold(part));
         }
         let mut decided = self.decide(open);
-        let Some(batch) = decided.batch.take() else { return Ok(decided.committed(&[])) };
+        let Some(batch) = decided.batch.take() else {
+            answer_granted(&mut self.granted, &mut self.recent);
+            return Ok(decided.committed(&[]));
+        };
         let mut connection = self.link.check_out().await?;
-        let written = self.link.bounded(batch.write(&mut connection)).await;
+        let writing = self.link.bounded(batch.write(&mut connection));
+        let written = meanwhile(writing, &mut self.granted, &mut self.recent).await;
         self.link.check_in(connection, &written);
         Ok(decided.committed(&written?))
     }
@@ -237,14 +260,15 @@ impl Writer {
         names.filter_map(|name| self.recent.get(&name).map(Arc::clone).map(|event| (name, event))).collect()
     }
 
-    /// Answers what is certain, and returns the rest.
-    fn answer(&mut self, open: Vec<Submission>, judged: Judged) -> Vec<Doubtful> {
+    /// Answers refusals that are certain, keeps what is granted for [`answer_granted`], and
+    /// returns the rest.
+    fn sort(&mut self, open: Vec<Submission>, judged: Judged) -> Vec<Doubtful> {
         let mut doubtful = Vec::new();
         for (submission, verdict) in open.into_iter().zip(judged.verdicts) {
             let (index, refusal, ground) = match verdict {
                 Verdict::Granted(places) => {
                     let receipts = places.into_iter().map(|place| receipt(place, &judged.events)).collect();
-                    let _ = submission.reply.send(Ok(receipts));
+                    self.granted.push((submission, receipts));
                     continue;
                 }
                 Verdict::Refused { index, refusal, ground } => (index, refusal, ground),
@@ -404,6 +428,30 @@ async fn load(
         }
     }
     Ok(parts)
+}
+
+/// Has an exchange with the database, and answers what was granted before while it works.
+async fn meanwhile<T>(
+    exchange: impl Future<Output = T>,
+    granted: &mut Vec<(Submission, Vec<Receipt>)>,
+    recent: &mut Recent,
+) -> T {
+    // In this order: the first poll of the exchange sends what is to be sent.
+    let (answer, ()) = tokio::join!(biased; exchange, async { answer_granted(granted, recent) });
+    answer
+}
+
+/// Remembers what was granted, and answers it.
+fn answer_granted(granted: &mut Vec<(Submission, Vec<Receipt>)>, recent: &mut Recent) {
+    for (submission, receipts) in granted.drain(..) {
+        for Receipt { event, replayed } in &receipts {
+            if !replayed {
+                recent.put(name_of(&event.command), Arc::clone(event));
+            }
+        }
+        // Whoever does not wait any more is not answered.
+        let _ = submission.reply.send(Ok(receipts));
+    }
 }
 
 fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {

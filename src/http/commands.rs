@@ -193,7 +193,9 @@ impl Serialize for LineAnswer {
 
 /// Answers JSON. What is given always becomes JSON: it is made of strings and numbers.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
+    let mut text = Vec::with_capacity(512);
+    let _ = serde_json::to_writer(&mut text, body);
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -62,6 +62,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// An object's members, all of them texts, in the order given.
+struct TextPairs<'a>(Pairs<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for TextPairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextPairs<'a>, D::Error> {
+        struct TextPairsVisitor;
+        impl<'de> Visitor<'de> for TextPairsVisitor {
+            type Value = TextPairs<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object of strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TextPairs<'de>, A::Error> {
+                let mut pairs = Pairs::with_capacity(4);
+                while let Some((Text(name), Text(value))) = map.next_entry()? {
+                    pairs.push((name, value));
+                }
+                Ok(TextPairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(TextPairsVisitor)
+    }
+}
+
 /// An array's items.
 struct Items<'a>(Vec<&'a RawValue>);
 
@@ -234,6 +257,10 @@ impl<'a> Form<'a> {
 
     /// An object of strings.
     pub(super) fn optional_pairs(&mut self, name: &str) -> Option<Pairs<'a>> {
+        // Nearly always all is well; where it is not, each fault is looked for.
+        if let Some(Ok(TextPairs(pairs))) = self.raw(name).map(serde_json::from_str) {
+            return Some(pairs);
+        }
         let Members(members) = self.optional(name, "an object of strings")?;
         let mut pairs = Pairs::new();
         for (key, raw) in members {

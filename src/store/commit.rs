@@ -1,6 +1,6 @@
 //! Writing a batch: one statement, one round trip, all or nothing.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
