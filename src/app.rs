@@ -61,6 +61,9 @@ pub enum StartError {
     /// Standard output is closed or full.
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
+    /// There is no thread to be had for a writer.
+    #[error("a writer could not be started: {0}; the system's limit on threads may be too low")]
+    Threads(std::io::Error),
     /// A writer ended by itself.
     #[error("a writer failed; the log says why")]
     Writer,
@@ -192,7 +195,8 @@ async fn serve(
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
         .connect_lazy_with(for_readers);
-    let (handle, mut writers) = engine::start(&for_writers, &settings.engine_limits());
+    let (handle, mut writers) =
+        engine::start(&for_writers, &settings.engine_limits()).map_err(StartError::Threads)?;
     if settings.demo {
         demo::set_up(&readers, &handle).await?;
     }
@@ -224,7 +228,7 @@ async fn serve(
     server.await;
     let drained = tokio::time::timeout(WRITERS_DRAIN_MAX, async {
         while let Some(ended) = writers.join_next().await {
-            failed |= ended.is_err();
+            failed |= !matches!(ended, Ok(Ok(())));
         }
     });
     failed |= drained.await.is_err();

@@ -7,10 +7,13 @@ mod link;
 mod writer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -169,15 +172,33 @@ impl Handle {
     }
 }
 
-/// Starts the writers. They end once every clone of the handle is dropped and what was
+/// A writer panicked.
+#[derive(Debug)]
+pub struct Panicked;
+
+/// The running writers. Each ends once every clone of the handle is dropped and what was
 /// queued is done: await the set to drain.
-pub fn start(options: &PgConnectOptions, limits: &Limits) -> (Handle, JoinSet<()>) {
+pub type Writers = JoinSet<Result<(), Panicked>>;
+
+/// Starts the writers, each on a thread of its own: what it waits for is one answer of the
+/// database, and among hundreds of requests on the same threads it would hear of it late.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn start(options: &PgConnectOptions, limits: &Limits) -> io::Result<(Handle, Writers)> {
     let mut writers = JoinSet::new();
-    let queues = (0..limits.shards.max(1)).map(|_| {
+    let mut queues = Vec::new();
+    for shard in 0..limits.shards.max(1) {
         let (sender, receiver) = mpsc::channel(limits.queue_commands_max);
-        writers.spawn(writer::Writer::new(options.clone(), limits.clone()).run(receiver));
-        sender
-    });
-    let handle = Handle::over(queues.collect());
-    (handle, writers)
+        let writer = writer::Writer::new(options.clone(), limits.clone());
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (done, ended) = oneshot::channel();
+        thread::Builder::new().name(format!("writer-{shard}")).spawn(move || {
+            runtime.block_on(writer.run(receiver));
+            let _ = done.send(());
+        })?;
+        writers.spawn(async { ended.await.map_err(|_| Panicked) });
+        queues.push(sender);
+    }
+    Ok((Handle::over(queues), writers))
 }
