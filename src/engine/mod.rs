@@ -3,6 +3,7 @@
 
 mod batch;
 mod books;
+mod intake;
 mod link;
 mod writer;
 
@@ -190,11 +191,11 @@ pub fn start(options: &PgConnectOptions, limits: &Limits) -> io::Result<(Handle,
     let mut queues = Vec::new();
     for shard in 0..limits.shards.max(1) {
         let (sender, receiver) = mpsc::channel(limits.queue_commands_max);
-        let writer = writer::Writer::new(options.clone(), limits.clone());
+        let writer = writer::Writer::new(options.clone(), limits, receiver);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, ended) = oneshot::channel();
         thread::Builder::new().name(format!("writer-{shard}")).spawn(move || {
-            runtime.block_on(writer.run(receiver));
+            runtime.block_on(writer.run());
             let _ = done.send(());
         })?;
         writers.spawn(async { ended.await.map_err(|_| Panicked) });

@@ -20,6 +20,7 @@ use crate::store::{StoreError, configuration, ledger, state};
 
 use super::batch::{EventName, Granted, Ground, Place, Unit, Verdict, judge, name_of, root};
 use super::books::{Books, Part, Wanted};
+use super::intake::Intake;
 use super::link::Link;
 use super::{Failure, Limits, Receipt, Rejection, Submission};
 
@@ -27,14 +28,20 @@ use super::{Failure, Limits, Receipt, Rejection, Submission};
 /// From the second on it waits for its turn, so more than two are rare.
 const ROUNDS_MAX: usize = 8;
 
+/// Batches after a conflict that wait for their turn at once: where another instance sells the
+/// same product, the next try without a lock would be lost too.
+const CONTENDED_BATCHES: usize = 32;
+
 pub(super) struct Writer {
-    limits: Limits,
+    intake: Intake,
     link: Link,
     books: Books,
     recent: Recent,
     /// Submissions that are committed and not answered yet. They are answered while the
     /// database works on the next batch: it is what all others wait for.
     granted: Vec<(Submission, Vec<Receipt>)>,
+    /// How many of the next batches wait for their turn at once.
+    contended: usize,
 }
 
 /// The latest events, so that a repeat is answered without asking the database.
@@ -70,59 +77,53 @@ struct Doubtful {
 }
 
 impl Writer {
-    pub(super) fn new(options: PgConnectOptions, limits: Limits) -> Writer {
+    pub(super) fn new(
+        options: PgConnectOptions,
+        limits: &Limits,
+        queue: mpsc::Receiver<Submission>,
+    ) -> Writer {
+        let intake = Intake::new(queue, limits.batch_commands_max);
         let link = Link::new(options, limits.round_trip_max);
         let books = Books::new(limits.books_entries_max);
         let recent = LruCache::new(NonZeroUsize::new(limits.recent_events_max).unwrap_or(NonZeroUsize::MIN));
-        Writer { limits, link, books, recent, granted: Vec::new() }
+        Writer { intake, link, books, recent, granted: Vec::new(), contended: 0 }
     }
 
     /// Takes submissions until the queue is closed and empty.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
-        while let Some(first) = self.first(&mut queue).await {
-            let mut batch = Vec::new();
-            // Commands that are done together or not at all make a batch of their own.
-            let mut together = None;
-            let mut next = Some(first);
-            while let Some(submission) = next {
-                if submission.commands.len() > 1 {
-                    together = Some(submission);
-                    break;
-                }
-                batch.push(submission);
-                next =
-                    if batch.len() < self.limits.batch_commands_max { queue.try_recv().ok() } else { None };
+    pub(super) async fn run(mut self) {
+        loop {
+            let batch = self.intake.take();
+            if !batch.is_empty() {
+                self.process(batch).await;
+                continue;
             }
-            self.process(batch).await;
-            self.process(together.into_iter().collect()).await;
+            // There is no next batch to answer the last one under.
+            answer_granted(&mut self.granted, &mut self.recent);
+            if !self.intake.wait().await {
+                return self.link.close().await;
+            }
         }
-        self.link.close().await;
-    }
-
-    /// The first submission of the next batch. When none is waiting, there is no batch to
-    /// answer the last one under.
-    async fn first(&mut self, queue: &mut mpsc::Receiver<Submission>) -> Option<Submission> {
-        if let Ok(first) = queue.try_recv() {
-            return Some(first);
-        }
-        answer_granted(&mut self.granted, &mut self.recent);
-        queue.recv().await
     }
 
     /// Answers every submission.
     async fn process(&mut self, mut open: Vec<Submission>) {
         let mut outages = 0;
-        for round in 0..ROUNDS_MAX {
+        let mut wait_for_turn = self.contended > 0;
+        self.contended = self.contended.saturating_sub(1);
+        for _ in 0..ROUNDS_MAX {
             if open.is_empty() {
                 return;
             }
-            let Err(error) = self.round(&mut open, round > 0).await else { continue };
+            let result = self.round(&mut open, wait_for_turn).await;
+            wait_for_turn = true;
+            let Err(error) = result else { continue };
             answer_granted(&mut self.granted, &mut self.recent);
             for (command, _) in commands_of(&open) {
                 self.books.forget(&command.product);
             }
             match error {
-                StoreError::Conflict | StoreError::IdTaken => {}
+                StoreError::Conflict => self.contended = CONTENDED_BATCHES,
+                StoreError::IdTaken => {}
                 StoreError::Unavailable(why) => {
                     tracing::warn!(error = %why, commands = open.len(), "the database did not answer");
                     outages += 1;
@@ -192,10 +193,11 @@ impl Writer {
     /// The tries after a conflict: the roots are locked before anything is read, so that no
     /// other instance can be quicker again. Read committed, because a serializable
     /// transaction would be aborted by the very wait; the locks and guards keep it safe.
-    async fn judge_in_turn(&mut self, open: &[Submission]) -> Result<Judged, StoreError> {
+    async fn judge_in_turn(&mut self, open: &mut Vec<Submission>) -> Result<Judged, StoreError> {
         let mut connection = self.link.check_out().await?;
         let begin = async { Ok(connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?) };
-        let result = match self.link.bounded(begin).await {
+        let begin = self.link.bounded(begin);
+        let result = match meanwhile(begin, &mut self.granted, &mut self.recent).await {
             Ok(mut transaction) => {
                 let judged = self.judge_locked(&mut transaction, open).await;
                 match judged {
@@ -218,12 +220,25 @@ impl Writer {
     async fn judge_locked(
         &mut self,
         connection: &mut PgConnection,
-        open: &[Submission],
+        open: &mut Vec<Submission>,
     ) -> Result<Judged, StoreError> {
-        let roots: Vec<_> = commands_of(open)
-            .map(|(command, versioned)| (&command.product, root(command, versioned)))
-            .collect();
-        self.link.bounded(state::lock(connection, &roots)).await?;
+        let root_of = |command: &Command, versioned: &Versioned| {
+            (command.product.clone(), root(command, versioned).to_vec())
+        };
+        let roots: BTreeSet<_> =
+            commands_of(open).map(|(command, versioned)| root_of(command, versioned)).collect();
+        let locks: Vec<_> = roots.iter().map(|(product, root)| (product, &root[..])).collect();
+        self.link.bounded(state::lock(connection, &locks)).await?;
+        // Whoever had the locks before has changed what they guard, and others have come
+        // meanwhile for whom this is the turn too.
+        roots.iter().for_each(|(product, _)| self.books.forget(product));
+        if open.iter().all(|submission| submission.commands.len() == 1) {
+            self.intake.join(open, |submission| match &submission.commands[..] {
+                [command] => roots.contains(&root_of(command, &submission.configuration)),
+                _ => false,
+            });
+        }
+        let open = &open[..];
         let wanted = self.wanted(open);
         let loaded = self.link.bounded(load(connection, open, wanted)).await?;
         loaded.into_iter().for_each(|part| self.books.hold(part));

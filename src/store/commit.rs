@@ -66,6 +66,7 @@ struct NodeRow<'a> {
     version: u64,
     own: &'a [Quantity],
     total: &'a [Quantity],
+    #[serde(skip_serializing_if = "Option::is_none")]
     set_at: Option<Vec<Option<i64>>>,
 }
 

@@ -50,9 +50,13 @@ pub(super) struct Detail {
 #[derive(Default, Serialize)]
 pub(super) struct Columns<'a> {
     operation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<&'a [Value]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     source_groups: Option<&'a [Value]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     quantity: Option<Quantity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Detail>,
 }
 
