@@ -232,6 +232,8 @@ async fn serve(
         }
     });
     failed |= drained.await.is_err();
-    readers.close().await;
+    // A connection that went back while the database did not answer is asked whether it lives,
+    // and not given up on by the pool.
+    let _ = tokio::time::timeout(round_trip_max, readers.close()).await;
     if failed { Err(StartError::Writer) } else { Ok(()) }
 }

@@ -110,11 +110,11 @@ impl Writer {
         let mut outages = 0;
         let mut wait_for_turn = self.contended > 0;
         self.contended = self.contended.saturating_sub(1);
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             if open.is_empty() {
                 return;
             }
-            let result = self.round(&mut open, wait_for_turn).await;
+            let result = self.round(&mut open, wait_for_turn, round == 0).await;
             wait_for_turn = true;
             let Err(error) = result else { continue };
             answer_granted(&mut self.granted, &mut self.recent);
@@ -157,8 +157,16 @@ impl Writer {
 
     /// Decides the submissions, commits those granted, and answers all that is certain.
     /// What is left open has to be judged again.
-    async fn round(&mut self, open: &mut Vec<Submission>, wait_for_turn: bool) -> Result<(), StoreError> {
-        let judged = if wait_for_turn { self.judge_in_turn(open).await } else { self.judge(open).await }?;
+    async fn round(
+        &mut self,
+        open: &mut Vec<Submission>,
+        wait_for_turn: bool,
+        is_first: bool,
+    ) -> Result<(), StoreError> {
+        let judged = match wait_for_turn {
+            true => self.judge_in_turn(open, is_first).await,
+            false => self.judge(open).await,
+        }?;
         let doubtful = self.sort(std::mem::take(open), judged);
         self.books.end_batch();
         if doubtful.is_empty() {
@@ -193,13 +201,17 @@ impl Writer {
     /// The tries after a conflict: the roots are locked before anything is read, so that no
     /// other instance can be quicker again. Read committed, because a serializable
     /// transaction would be aborted by the very wait; the locks and guards keep it safe.
-    async fn judge_in_turn(&mut self, open: &mut Vec<Submission>) -> Result<Judged, StoreError> {
+    async fn judge_in_turn(
+        &mut self,
+        open: &mut Vec<Submission>,
+        may_grow: bool,
+    ) -> Result<Judged, StoreError> {
         let mut connection = self.link.check_out().await?;
         let begin = async { Ok(connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?) };
         let begin = self.link.bounded(begin);
         let result = match meanwhile(begin, &mut self.granted, &mut self.recent).await {
             Ok(mut transaction) => {
-                let judged = self.judge_locked(&mut transaction, open).await;
+                let judged = self.judge_locked(&mut transaction, open, may_grow).await;
                 match judged {
                     Ok(judged) => {
                         self.link.bounded(async { Ok(transaction.commit().await?) }).await.map(|()| judged)
@@ -221,6 +233,7 @@ impl Writer {
         &mut self,
         connection: &mut PgConnection,
         open: &mut Vec<Submission>,
+        may_grow: bool,
     ) -> Result<Judged, StoreError> {
         let root_of = |command: &Command, versioned: &Versioned| {
             (command.product.clone(), root(command, versioned).to_vec())
@@ -229,10 +242,11 @@ impl Writer {
             commands_of(open).map(|(command, versioned)| root_of(command, versioned)).collect();
         let locks: Vec<_> = roots.iter().map(|(product, root)| (product, &root[..])).collect();
         self.link.bounded(state::lock(connection, &locks)).await?;
-        // Whoever had the locks before has changed what they guard, and others have come
-        // meanwhile for whom this is the turn too.
+        // Whoever had the locks before has changed what they guard.
         roots.iter().for_each(|(product, _)| self.books.forget(product));
-        if open.iter().all(|submission| submission.commands.len() == 1) {
+        // Others have come meanwhile for whom this is the turn too. Not in later rounds: a batch
+        // that grew again and again would have something to lose by again and again.
+        if may_grow && open.iter().all(|submission| submission.commands.len() == 1) {
             self.intake.join(open, |submission| match &submission.commands[..] {
                 [command] => roots.contains(&root_of(command, &submission.configuration)),
                 _ => false,

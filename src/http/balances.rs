@@ -17,7 +17,7 @@ use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Place, Refusal};
 use crate::domain::state::Balance;
 use crate::store::configuration::Versioned;
-use crate::store::{StoreError, query};
+use crate::store::{self, StoreError, query};
 
 use super::body::Sent;
 use super::commands::{groups_name, json, read_product};
@@ -150,10 +150,11 @@ impl Asked<'_> {
         let configuration = &versioned.configuration;
         let groups = configuration.groups().filter("/groups", &self.groups)?;
         let path = configuration.path(self.source.as_deref(), &self.dimensions)?;
-        let mut connection = app.readers.acquire().await.map_err(StoreError::from)?;
         let most = BALANCES_MAX as i64 + 1;
-        let found = query::balances(&mut connection, &self.key, &path, &groups, most).await?;
-        drop(connection);
+        let reading = store::read(&app.readers, async |connection| {
+            query::balances(connection, &self.key, &path, &groups, most).await
+        });
+        let found = reading.await?;
         if found.configuration != Some(versioned.version) {
             return Err(Unanswered::Outdated);
         }

@@ -7,7 +7,7 @@ use lru::LruCache;
 use sqlx::PgPool;
 
 use crate::domain::name::Value;
-use crate::store::StoreError;
+use crate::store;
 use crate::store::configuration::{self, Versioned};
 
 use super::problem::Problem;
@@ -46,8 +46,10 @@ impl Environments {
     }
 
     async fn read(&self, environment: &Value) -> Result<Arc<Versioned>, Problem> {
-        let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
-        let versioned = configuration::read(&mut connection, environment.as_str(), None).await?;
+        let reading = store::read(&self.readers, async |connection| {
+            configuration::read(connection, environment.as_str(), None).await
+        });
+        let versioned = reading.await?;
         let Some(versioned) = versioned.map(Arc::new) else {
             self.kept().pop(environment);
             return Err(Problem::UnknownEnvironment(environment.to_string()));
@@ -62,9 +64,10 @@ impl Environments {
         environment: &Value,
         given: &Versioned,
     ) -> Result<Option<Arc<Versioned>>, Problem> {
-        let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
-        let current = configuration::version(&mut connection, environment.as_str()).await?;
-        drop(connection);
+        let reading = store::read(&self.readers, async |connection| {
+            configuration::version(connection, environment.as_str()).await
+        });
+        let current = reading.await?;
         if current == Some(given.version) {
             return Ok(None);
         }

@@ -8,7 +8,7 @@ use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::{self, StoreError};
+use crate::store;
 
 use super::App;
 use super::commands::json;
@@ -37,8 +37,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Prob
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::ShuttingDown);
     }
-    let mut connection = app.readers.acquire().await.map_err(StoreError::from)?;
-    if store::is_migrated(&mut connection).await? {
+    if store::read(&app.readers, async |connection| store::is_migrated(connection).await).await? {
         return Ok(json(StatusCode::OK, &Health { status: "ok" }));
     }
     Err(Problem::DatabaseUnavailable)

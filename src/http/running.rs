@@ -10,7 +10,7 @@ use crate::domain::command::Command;
 use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
 use crate::engine::{Failure, Receipt, Rejection};
-use crate::store::StoreError;
+use crate::store;
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event};
 
@@ -69,17 +69,17 @@ impl Shared {
     ) -> Result<Vec<Judged>, Problem> {
         let refused = asked.iter().zip(&commands).filter(|(_, command)| command.is_err());
         let ids: Vec<String> = refused.map(|(asked, _)| asked.target.id.to_string()).collect();
-        let mut connection = self.readers.acquire().await.map_err(StoreError::from)?;
-        let found =
-            ledger::named(&mut connection, environment.as_str(), &ids, &versioned.configuration).await?;
-        let mut of_their_time = HashMap::new();
-        for version in found.iter().map(|&(_, version)| version).collect::<BTreeSet<_>>() {
-            of_their_time.insert(
-                version,
-                configuration::read(&mut connection, environment.as_str(), Some(version)).await?,
-            );
-        }
-        drop(connection);
+        let (found, of_their_time) = store::read(&self.readers, async |connection| {
+            let found =
+                ledger::named(connection, environment.as_str(), &ids, &versioned.configuration).await?;
+            let mut of_their_time = HashMap::new();
+            for version in found.iter().map(|&(_, version)| version).collect::<BTreeSet<_>>() {
+                let read = configuration::read(connection, environment.as_str(), Some(version)).await?;
+                of_their_time.insert(version, read);
+            }
+            Ok((found, of_their_time))
+        })
+        .await?;
         let mut events: HashMap<_, _> =
             found.into_iter().map(|(event, version)| (event.command.id.clone(), (event, version))).collect();
         let repeat_of = |asked: &Asked<'_>, (event, version): (Event, i64)| {

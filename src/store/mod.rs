@@ -11,7 +11,7 @@ pub mod whole;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection};
 
 /// The schema, forward only.
@@ -142,6 +142,25 @@ pub async fn is_alive(connection: &mut PgConnection, idle_for: Duration) -> Resu
         connection.ping().await?;
     }
     Ok(true)
+}
+
+/// Has an exchange over a reader's connection. It takes no longer than one may wait for the
+/// connection: sqlx itself waits for ever. A connection in doubt is not used again.
+///
+/// # Errors
+/// When the database does not answer in time, and those of the exchange.
+pub async fn read<T>(
+    readers: &PgPool,
+    exchange: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut connection = readers.acquire().await?;
+    let limit = readers.options().get_acquire_timeout();
+    let late = || Err(StoreError::Unavailable(format!("no answer within {limit:?}")));
+    let result = tokio::time::timeout(limit, exchange(&mut connection)).await.unwrap_or_else(|_| late());
+    if matches!(result, Err(StoreError::Unavailable(_))) {
+        drop(connection.detach());
+    }
+    result
 }
 
 /// Whether the database has every migration that this program knows.

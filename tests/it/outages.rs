@@ -48,6 +48,22 @@ async fn without_its_database_it_says_that_it_cannot_tell_and_goes_on_afterwards
 }
 
 #[tokio::test]
+async fn a_query_that_is_not_answered_is_given_up_with_its_connection() {
+    let (service, proxy) = service().await;
+    let query = || without(event("", json!({})), "id");
+    assert_eq!(service.post("allocation/query", query()).await.status, 200);
+    // The connection was in use a moment ago, so nobody asks whether it lives.
+    proxy.set(Line::Mute);
+    service.refuse("allocation/query", query(), "database-unavailable").await;
+    proxy.set(Line::Open);
+    // As many as there are connections: the one in doubt is none of them.
+    for _ in 0..8 {
+        assert_eq!(service.post("allocation/query", query()).await.status, 200);
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_commit_whose_answer_was_lost_is_told_by_a_repeat() {
     let (service, proxy) = service().await;
     service.grant("allocation/allocate", allocation("before", "Online", 1)).await;
