@@ -46,7 +46,8 @@
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
 //! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL;
-//! `benches/flash_sale/` one hot product.
+//! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
+//! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!
 //! # The dependency rule
 //!
@@ -97,6 +98,19 @@
 //! row; a transaction each would spend its time on conflicts. A writer commits whatever queued during
 //! its last commit. Several instances over one database need no agreement: the guards find out.
 //!
+//! **A writer has a thread of its own, and answers late on purpose.** What it waits for is one answer of
+//! the database; among hundreds of requests on the same threads it would hear of it late. And what was
+//! committed is answered while the database works on the next batch, because the database is what all
+//! others wait for. See `engine/writer.rs`.
+//!
+//! **The batch goes as JSON rows, and what events share goes once.** PostgreSQL makes a table of a JSON
+//! array for a fraction of what an array a column costs it, and the events of a flash sale differ in
+//! id, version and outcome only. See `store/commit.rs`; `benches/README.md` says what it gave.
+//!
+//! **What every request pays is written around the routes, not layered.** A layer of the router costs a
+//! box and a clone a request; a trace span costs more than reading the body's numbers. Log lines carry
+//! the request's id all the same. See `http/around.rs`.
+//!
 //! **A batch is one statement, and aborts itself.** Nodes are updated `WHERE version = expected`. A
 //! guard that fails changes fewer rows, which by itself is no error. So the statement counts them, and
 //! where the count is wrong gives its ledger rows the version NULL, which the column refuses: all is
@@ -107,7 +121,9 @@
 //! SERIALIZABLE statement. After a conflict the writer locks the chains' shallowest nodes, reads, decides
 //! and writes in one READ COMMITTED transaction, so that it cannot lose again and again: a
 //! SERIALIZABLE one would be aborted by the very wait for the lock. The guards are the same in both,
-//! and it is they that make it correct; the isolation level is the second line. See `engine/writer.rs`.
+//! and it is they that make it correct; the isolation level is the second line. Where another instance
+//! sells the same product, the next batches wait for their turn at once, and whoever came while they
+//! waited for the lock joins them. See `engine/writer.rs`.
 //!
 //! **A refusal is confirmed before it is answered.** The copy in memory may be out of date. A grant
 //! that rests on it fails at its guard; a refusal writes nothing that could fail. So before it is

@@ -6,6 +6,9 @@ use tokio::sync::mpsc;
 
 use super::Submission;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) struct Intake {
     queue: mpsc::Receiver<Submission>,
     /// Comes before what is in the queue; at most as much as a batch has.

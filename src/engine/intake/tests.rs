@@ -1,0 +1,82 @@
+//! What waits, in which batches.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::domain::command::{Command, Operation, ProductKey};
+use crate::domain::configuration::Configuration;
+use crate::domain::dimensions::DimensionPath;
+use crate::domain::name::Value;
+use crate::store::configuration::Versioned;
+
+use super::*;
+
+fn submission(ids: &[&str]) -> Submission {
+    let value = |text: &str| Value::parse(text).unwrap();
+    let command = |id: &&str| {
+        Arc::new(Command {
+            id: value(id),
+            product: ProductKey {
+                environment: value("demo"),
+                organization: value("usmf"),
+                product: value("Bike"),
+            },
+            path: DimensionPath::default(),
+            operation: Operation::SetOnHand { values: Vec::new(), modified_at: None },
+        })
+    };
+    let document = r#"{"dimensions": [], "dataSources": {"pos": {"measures": ["inbound"]}},
+        "allocation": {"groups": ["channel"], "availableToAllocate": "pos.inbound - @iv.@allocated"}}"#;
+    let configuration = Configuration::new(serde_json::from_str(document).unwrap(), &[]).unwrap();
+    Submission {
+        commands: ids.iter().map(command).collect(),
+        configuration: Arc::new(Versioned { version: 1, configuration }),
+        reply: oneshot::channel().0,
+    }
+}
+
+/// An intake over a queue that holds these submissions, each given by its ids.
+fn intake(waiting: &[&[&str]], batch_commands_max: usize) -> Intake {
+    let (sender, receiver) = mpsc::channel(100);
+    waiting.iter().for_each(|ids| sender.try_send(submission(ids)).map_err(|_| ()).unwrap());
+    Intake::new(receiver, batch_commands_max)
+}
+
+fn ids(batch: &[Submission]) -> Vec<&str> {
+    batch.iter().map(|submission| submission.commands[0].id.as_str()).collect()
+}
+
+#[test]
+fn a_batch_is_what_waits_up_to_its_limit() {
+    let mut intake = intake(&[&["a"], &["b"], &["c"]], 2);
+    assert_eq!(ids(&intake.take()), ["a", "b"]);
+    assert_eq!(ids(&intake.take()), ["c"]);
+    assert!(intake.take().is_empty());
+}
+
+#[test]
+fn what_is_done_together_is_a_batch_of_its_own() {
+    let mut intake = intake(&[&["a"], &["b1", "b2"], &["c"]], 10);
+    assert_eq!(ids(&intake.take()), ["a"]);
+    assert_eq!(intake.take()[0].commands.len(), 2);
+    assert_eq!(ids(&intake.take()), ["c"]);
+}
+
+#[test]
+fn who_fits_joins_a_batch_and_the_others_keep_their_order() {
+    let mut intake = intake(&[&["a1"], &["b1"], &["a2"], &["b2"], &["a3"]], 3);
+    let mut batch = vec![submission(&["a0"])];
+    // What waits may be set aside up to the limit of a batch, and a batch grows up to it.
+    intake.join(&mut batch, |submission| submission.commands[0].id.as_str().starts_with('a'));
+    assert_eq!(ids(&batch), ["a0", "a1", "a2"]);
+    assert_eq!(ids(&intake.take()), ["b1", "b2", "a3"]);
+}
+
+#[tokio::test]
+async fn it_ends_when_nothing_waits_and_nothing_can_come() {
+    let mut intake = intake(&[&["a"]], 10);
+    assert!(intake.wait().await);
+    assert_eq!(ids(&intake.take()), ["a"], "what was waited for is not lost");
+    assert!(!intake.wait().await);
+}
