@@ -31,7 +31,8 @@
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
-//!     - `intake.rs` what waits for it; `link.rs` its connection, every exchange bounded
+//!     - `intake.rs` what waits for it; `loading.rs` reads what the books lack; `answers.rs` answers what
+//!       was committed; `link.rs` its connection, every exchange bounded
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream

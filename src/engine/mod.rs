@@ -1,10 +1,12 @@
 //! The engine: one queue and one writer per shard of products. Whatever queued while a
 //! writer committed is its next batch; a lone command commits at once.
 
+mod answers;
 mod batch;
 mod books;
 mod intake;
 mod link;
+mod loading;
 mod writer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -18,10 +18,12 @@ use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 use crate::store::{StoreError, configuration, ledger, state};
 
+use super::answers::{self, Recent, answer_granted, meanwhile};
 use super::batch::{EventName, Granted, Ground, Place, Unit, Verdict, judge, name_of, root};
-use super::books::{Books, Part, Wanted};
+use super::books::{Books, Wanted};
 use super::intake::Intake;
 use super::link::Link;
+use super::loading::load;
 use super::{Failure, Limits, Receipt, Rejection, Submission};
 
 /// Rounds in which a submission may lose against other instances before it is sent back.
@@ -39,13 +41,10 @@ pub(super) struct Writer {
     recent: Recent,
     /// Submissions that are committed and not answered yet. They are answered while the
     /// database works on the next batch: it is what all others wait for.
-    granted: Vec<(Submission, Vec<Receipt>)>,
+    granted: answers::Granted,
     /// How many of the next batches wait for their turn at once.
     contended: usize,
 }
-
-/// The latest events, so that a repeat is answered without asking the database.
-type Recent = LruCache<EventName, Arc<Event>>;
 
 /// A batch that was decided and is not committed.
 struct Decided<'a> {
@@ -429,60 +428,6 @@ impl Writer {
     }
 }
 
-/// Reads what the books lack. Nodes first: what is read after a node is at least as new as
-/// the node, so that the version of the root speaks for all of it.
-async fn load(
-    connection: &mut PgConnection,
-    open: &[Submission],
-    wanted: Wanted,
-) -> Result<Vec<Part>, StoreError> {
-    let mut parts = Vec::new();
-    let nodes: Vec<_> = wanted.nodes.into_iter().collect();
-    if !nodes.is_empty() {
-        let found = state::nodes(connection, &nodes).await?;
-        parts.extend(nodes.into_iter().zip(found).map(|((key, path), node)| Part::Node(key, path, node)));
-    }
-    let balances: Vec<_> = wanted.balances.into_iter().collect();
-    if !balances.is_empty() {
-        let found = state::balances(connection, &balances).await?;
-        let found = balances.into_iter().zip(found);
-        parts.extend(found.map(|((key, path, groups), balance)| Part::Balance(key, path, groups, balance)));
-    }
-    for (id, key) in wanted.reservations {
-        let Some((_, versioned)) = commands_of(open).find(|(command, _)| command.product == key) else {
-            continue;
-        };
-        if let Some(reservation) = state::reservation(connection, &key, id, &versioned.configuration).await? {
-            parts.push(Part::Reservation(key, id, reservation));
-        }
-    }
-    Ok(parts)
-}
-
-/// Has an exchange with the database, and answers what was granted before while it works.
-async fn meanwhile<T>(
-    exchange: impl Future<Output = T>,
-    granted: &mut Vec<(Submission, Vec<Receipt>)>,
-    recent: &mut Recent,
-) -> T {
-    // In this order: the first poll of the exchange sends what is to be sent.
-    let (answer, ()) = tokio::join!(biased; exchange, async { answer_granted(granted, recent) });
-    answer
-}
-
-/// Remembers what was granted, and answers it.
-fn answer_granted(granted: &mut Vec<(Submission, Vec<Receipt>)>, recent: &mut Recent) {
-    for (submission, receipts) in granted.drain(..) {
-        for Receipt { event, replayed } in &receipts {
-            if !replayed {
-                recent.put(name_of(&event.command), Arc::clone(event));
-            }
-        }
-        // Whoever does not wait any more is not answered.
-        let _ = submission.reply.send(Ok(receipts));
-    }
-}
-
 fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {
     match place {
         Place::New(place) => Receipt { event: Arc::clone(&events[place]), replayed: false },
@@ -495,7 +440,7 @@ fn units(open: &[Submission]) -> impl Iterator<Item = Unit<'_>> {
     open.iter().map(|submission| (&submission.commands[..], &submission.configuration))
 }
 
-fn commands_of(open: &[Submission]) -> impl Iterator<Item = (&Command, &Arc<Versioned>)> {
+pub(super) fn commands_of(open: &[Submission]) -> impl Iterator<Item = (&Command, &Arc<Versioned>)> {
     open.iter().flat_map(|submission| {
         submission.commands.iter().map(|command| (&**command, &submission.configuration))
     })
