@@ -18,7 +18,7 @@ use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 use crate::store::{StoreError, configuration, ledger, state};
 
-use super::answers::{self, Recent, answer_granted, meanwhile};
+use super::answers::{self, answer_granted, meanwhile};
 use super::batch::{EventName, Granted, Ground, Place, Unit, Verdict, judge, name_of, root};
 use super::books::{Books, Wanted};
 use super::intake::Intake;
@@ -38,7 +38,8 @@ pub(super) struct Writer {
     intake: Intake,
     link: Link,
     books: Books,
-    recent: Recent,
+    /// The latest events, so that a repeat is answered without asking the database.
+    recent: LruCache<EventName, Arc<Event>>,
     /// Submissions that are committed and not answered yet. They are answered while the
     /// database works on the next batch: it is what all others wait for.
     granted: answers::Granted,
@@ -97,7 +98,7 @@ impl Writer {
                 continue;
             }
             // There is no next batch to answer the last one under.
-            answer_granted(&mut self.granted, &mut self.recent);
+            answer_granted(&mut self.granted);
             if !self.intake.wait().await {
                 return self.link.close().await;
             }
@@ -116,7 +117,7 @@ impl Writer {
             let result = self.round(&mut open, wait_for_turn, round == 0).await;
             wait_for_turn = true;
             let Err(error) = result else { continue };
-            answer_granted(&mut self.granted, &mut self.recent);
+            answer_granted(&mut self.granted);
             for (command, _) in commands_of(&open) {
                 self.books.forget(&command.product);
             }
@@ -166,12 +167,16 @@ impl Writer {
             true => self.judge_in_turn(open, is_first).await,
             false => self.judge(open).await,
         }?;
+        // Before anything else is decided: one of the next may repeat one of these.
+        for event in &judged.events {
+            self.remember(Arc::clone(event));
+        }
         let doubtful = self.sort(std::mem::take(open), judged);
         self.books.end_batch();
         if doubtful.is_empty() {
             return Ok(());
         }
-        answer_granted(&mut self.granted, &mut self.recent);
+        answer_granted(&mut self.granted);
         self.confirm(doubtful, open, wait_for_turn).await
     }
 
@@ -181,18 +186,18 @@ impl Writer {
         if !wanted.is_empty() {
             let mut connection = self.link.check_out().await?;
             let loading = self.link.bounded(load(&mut connection, open, wanted));
-            let loaded = meanwhile(loading, &mut self.granted, &mut self.recent).await;
+            let loaded = meanwhile(loading, &mut self.granted).await;
             self.link.check_in(connection, &loaded);
             loaded?.into_iter().for_each(|part| self.books.hold(part));
         }
         let mut decided = self.decide(open);
         let Some(batch) = decided.batch.take() else {
-            answer_granted(&mut self.granted, &mut self.recent);
+            answer_granted(&mut self.granted);
             return Ok(decided.committed(&[]));
         };
         let mut connection = self.link.check_out().await?;
         let writing = self.link.bounded(batch.write(&mut connection));
-        let written = meanwhile(writing, &mut self.granted, &mut self.recent).await;
+        let written = meanwhile(writing, &mut self.granted).await;
         self.link.check_in(connection, &written);
         Ok(decided.committed(&written?))
     }
@@ -208,7 +213,7 @@ impl Writer {
         let mut connection = self.link.check_out().await?;
         let begin = async { Ok(connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?) };
         let begin = self.link.bounded(begin);
-        let result = match meanwhile(begin, &mut self.granted, &mut self.recent).await {
+        let result = match meanwhile(begin, &mut self.granted).await {
             Ok(mut transaction) => {
                 let judged = self.judge_locked(&mut transaction, open, may_grow).await;
                 match judged {

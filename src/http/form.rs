@@ -5,6 +5,7 @@ mod lists;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
@@ -39,49 +40,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// An object's members in the order given.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// An object whose members all hold a `V`, in the order given.
+struct Object<'a, V>(Vec<(Cow<'a, str>, V)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Object<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<'a, V>, D::Error> {
+        struct ObjectVisitor<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for ObjectVisitor<V> {
+            type Value = Object<'de, V>;
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de, V>, A::Error> {
                 let mut members = Vec::with_capacity(10);
                 while let Some((Text(name), value)) = map.next_entry()? {
                     members.push((name, value));
                 }
-                Ok(Members(members))
+                Ok(Object(members))
             }
         }
-        deserializer.deserialize_map(MembersVisitor)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
-/// An object's members, all of them texts, in the order given.
-struct TextPairs<'a>(Pairs<'a>);
+/// An object's members, each to be read later.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for TextPairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextPairs<'a>, D::Error> {
-        struct TextPairsVisitor;
-        impl<'de> Visitor<'de> for TextPairsVisitor {
-            type Value = TextPairs<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object of strings")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TextPairs<'de>, A::Error> {
-                let mut pairs = Pairs::with_capacity(4);
-                while let Some((Text(name), Text(value))) = map.next_entry()? {
-                    pairs.push((name, value));
-                }
-                Ok(TextPairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(TextPairsVisitor)
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
+        Object::deserialize(deserializer).map(|Object(members)| Members(members))
     }
 }
 
@@ -258,8 +245,8 @@ impl<'a> Form<'a> {
     /// An object of strings.
     pub(super) fn optional_pairs(&mut self, name: &str) -> Option<Pairs<'a>> {
         // Nearly always all is well; where it is not, each fault is looked for.
-        if let Some(Ok(TextPairs(pairs))) = self.raw(name).map(serde_json::from_str) {
-            return Some(pairs);
+        if let Some(Ok(Object(pairs))) = self.raw(name).map(serde_json::from_str) {
+            return Some(pairs.into_iter().map(|(name, Text(value))| (name, value)).collect());
         }
         let Members(members) = self.optional(name, "an object of strings")?;
         let mut pairs = Pairs::new();

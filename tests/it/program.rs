@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::load::{Client, consume};
 use super::process::{DataDir, Ended, Program, User, command, ringfence, run, run_ringfence, signal};
+use super::proxy::{Line, Proxy};
 use super::support::{Service, database, empty_database, eventually, url};
 
 /// What failed with exit code 1 says why in one line, and nothing else.
@@ -285,4 +286,18 @@ async fn a_machine_without_postgresql_is_told_which_package_to_install() {
     }
     assert!(line(&ended).contains("no PostgreSQL 14 or newer"), "{}", ended.stderr);
     assert!(line(&ended).contains("apt-get install postgresql;"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn what_is_logged_of_a_request_has_its_id() {
+    let proxy = Proxy::to(&database().await).await;
+    let program = Program::serve(&["--database-url", &url(&proxy.database)]).await;
+    proxy.set(Line::Cut);
+    let path = format!("{}/api/environment/any/configuration", program.base);
+    let request = reqwest::Client::new().get(path).header("x-request-id", "the caller's own");
+    assert_eq!(request.send().await.unwrap().status(), 503);
+    signal("TERM", program.pid);
+    let logged = program.end().await.stderr;
+    let line = logged.lines().find(|line| line.contains("the database did not answer"));
+    assert!(line.is_some_and(|line| line.contains(r#"request="the caller's own""#)), "{logged}");
 }

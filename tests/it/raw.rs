@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::requests::{allocation, check_problem};
-use super::support::Service;
+use super::support::{Service, database};
 
 /// A connection on which something was written already.
 pub async fn begin(service: &Service, start: &str) -> TcpStream {
@@ -64,6 +64,17 @@ async fn a_client_that_asks_before_it_sends_is_answered_at_once() {
     let (head, answer) = end(stream, &body).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(answer["id"], "a");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_has_its_time_from_its_head_on() {
+    // The body itself would have all the time of the test.
+    let times = ["--request-time-max-ms", "300", "--body-time-max-ms", "600000"];
+    let service = Service::start_on(database().await, &times).await;
+    let (head, answer) = end(begin(&service, &head("Content-Length: 10")).await, "{").await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    check_problem(&answer, "overloaded");
     service.stop().await;
 }
 
