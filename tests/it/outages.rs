@@ -109,9 +109,14 @@ async fn when_too_much_is_waiting_more_is_sent_away_and_can_come_again() {
     }
     lock.rollback().await.unwrap();
     while let Some(ended) = tasks.join_next().await {
-        let (_, answer) = ended.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text);
+        let (task, answer) = ended.unwrap();
+        // A seventh, if all came before the first was taken from the queue.
+        match answer.status {
+            503 => away.push(task),
+            _ => assert_eq!(answer.status, 200, "{}", answer.text),
+        }
     }
+    assert!(away.len() < 8, "the queue takes one at least");
     for task in away {
         service.grant("allocation/allocate", allocation(&task.to_string(), "Online", 1)).await;
     }
