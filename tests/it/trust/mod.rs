@@ -2,6 +2,12 @@
 //! tests, and in a long one: `TRUST=long cargo test --release --locked --test it -- trust::
 //! --test-threads 1 --nocapture`. Each test prints one line of figures.
 
+mod crowd;
+mod history;
+mod mix;
+mod order;
+mod wire;
+
 /// The size of a test in the form that is asked for.
 pub(crate) fn scale(short: u64, long: u64) -> u64 {
     match std::env::var("TRUST").as_deref() {
