@@ -2,10 +2,14 @@
 //! tests, and in a long one: `TRUST=long cargo test --release --locked --test it -- trust::
 //! --test-threads 1 --nocapture`. Each test prints one line of figures.
 
+mod bad_commit;
+mod bad_line;
 mod crowd;
 mod history;
 mod mix;
+mod once;
 mod order;
+mod oversell;
 mod wire;
 
 /// The size of a test in the form that is asked for.
