@@ -58,9 +58,13 @@ pub(crate) fn any_request(dice: &mut Dice) -> Request {
             Request::Reallocate { path, source: texts(dice.pick(&["Online", "Store/B2B"])), groups, quantity }
         }
         9..14 => {
-            let taker = [("pos.inbound", false), ("pos.inbound", false), ("@iv.@softreserved", true)];
-            let (measure, addition) = dice.pick(&taker);
-            Request::Consume { path, groups, quantity, modifiers: vec![(measure.to_owned(), addition)] }
+            let mut modifiers = vec![("pos.inbound".to_owned(), false)];
+            match dice.roll(8) {
+                0 | 1 => modifiers = vec![("@iv.@softreserved".to_owned(), true)],
+                2 => modifiers.clear(),
+                _ => {}
+            }
+            Request::Consume { path, groups, quantity, modifiers }
         }
         14..17 => on_hand(path, "pos.inbound", i128::from(dice.roll(9)) - 1),
         17 => on_hand(path, "fno.onordered", i128::from(dice.roll(4)) - 1),

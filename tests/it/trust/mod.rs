@@ -4,12 +4,15 @@
 
 mod bad_commit;
 mod bad_line;
+mod configurations;
 mod crowd;
+mod disconnects;
 mod history;
 mod mix;
 mod once;
 mod order;
 mod oversell;
+mod repeats;
 mod wire;
 
 /// The size of a test in the form that is asked for.
