@@ -175,7 +175,7 @@ async fn who_leaves_at_any_point_harms_nobody() {
          {stayed} others answered, the slowest within {longest:?}; {:?}",
         began.elapsed()
     );
-    assert!(done > leaves / 4 && done < leaves, "{done}");
+    assert!(done > leaves / 10 && done < leaves, "{done}");
     assert!(longest < Duration::from_secs(5), "others waited {longest:?}");
     let bulk = lines(&database).await;
     let events = leaves + stayed + 2 * PRODUCTS + bulk;

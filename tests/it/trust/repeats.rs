@@ -61,10 +61,10 @@ impl First {
                 | Request::Reallocate { path: own, quantity, .. }
                 | Request::Consume { path: own, quantity, .. } => match choice {
                     2 => *quantity += 1,
-                    _ => own.push("other".to_owned()),
+                    _ => *own.last_mut().unwrap() = "other".to_owned(),
                 },
                 _ => {
-                    path.push("other".to_owned());
+                    *path.last_mut().unwrap() = "other".to_owned();
                     request = kind(path);
                 }
             },
