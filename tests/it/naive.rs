@@ -162,6 +162,11 @@ impl World {
         Ok(answer)
     }
 
+    /// Why the request would be refused now, were its id a new one.
+    pub fn refusal(&self, request: &Request) -> Option<No> {
+        self.decide(&meaning(request)).err()
+    }
+
     /// The table of operations: each one's "refused unless" and its effects.
     fn decide(&self, request: &Request) -> Result<Fact, No> {
         match request.clone() {
