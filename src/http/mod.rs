@@ -65,7 +65,7 @@ pub struct Shared {
     environments: Environments,
     readers: PgPool,
     /// Connections that long answers are read from.
-    streams: PgPool,
+    streams: store::onhand::Streams,
     limits: Limits,
     draining: Arc<AtomicBool>,
     /// Room for the bodies of all requests, by the byte.

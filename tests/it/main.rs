@@ -39,4 +39,5 @@ mod scarcity;
 mod service;
 mod support;
 mod tidy;
+mod trust;
 mod verify;
