@@ -123,7 +123,10 @@ pub struct Serve {
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest body of a bulk, in bytes (a limit of the wire contract).
 const BULK_BODY_BYTES_MAX: usize = 8 << 20;
-/// What the bodies of all open requests may have, in bytes.
+/// Longest body that needs no room among all bodies, in bytes: those of commands. With as many
+/// connections as there may be, they take as much again as all others.
+const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+/// What the larger bodies of all open requests may have, in bytes.
 const ALL_BODIES_BYTES_MAX: usize = 64 << 20;
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -162,6 +165,7 @@ impl Serve {
         http::Limits {
             body_bytes_max: BODY_BYTES_MAX,
             bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
+            small_body_bytes_max: SMALL_BODY_BYTES_MAX,
             all_bodies_bytes_max: ALL_BODIES_BYTES_MAX,
             body_time_max: Duration::from_millis(self.body_time_max_ms),
         }

@@ -12,13 +12,16 @@ use tokio::sync::watch;
 pub enum Line {
     /// Everything passes.
     Open,
-    /// What the database says next is the last that is heard of it.
+    /// The database's next answer is the last that is heard of it.
     Last,
     /// The database hears, but is not heard.
     Mute,
     /// Nothing passes; who connects is disconnected.
     Cut,
 }
+
+/// What the database says when it is asked whether it lives.
+const READY_BYTES: usize = 6;
 
 pub struct Proxy {
     /// The database, through the line.
@@ -58,6 +61,10 @@ impl Proxy {
         self.line.send_replace(line);
     }
 
+    pub fn line(&self) -> Line {
+        *self.line.borrow()
+    }
+
     /// How many connections were made through it.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -72,13 +79,13 @@ async fn connect(client: TcpStream, server: UnixStream, heard: watch::Sender<Lin
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
             let was_last = heard.send_if_modified(|line| {
-                let is_last = *line == Line::Last;
+                let is_last = *line == Line::Last && length > READY_BYTES;
                 if is_last {
                     *line = Line::Mute;
                 }
                 is_last
             });
-            let is_open = was_last || *heard.borrow() == Line::Open;
+            let is_open = was_last || matches!(*heard.borrow(), Line::Open | Line::Last);
             if is_open && to_client.write_all(&buffer[..length]).await.is_err() {
                 break;
             }

@@ -93,7 +93,9 @@ async fn a_restart_of_the_database_is_told_and_passes() {
     let (events, figures) = load.audit(&client, &site.database()).await;
     program.stop().await;
     site.verify(events).await;
-    println!("database restarts: {restarts}, in order and at once; {figures}; the longest 503 took {longest:?}");
+    println!(
+        "database restarts: {restarts}, in order and at once; {figures}; the longest 503 took {longest:?}"
+    );
 }
 
 /// How long one exchange may take in these tests, and how long a 503 may take on a machine that

@@ -60,7 +60,8 @@ async fn go_on(number: usize, service: watch::Receiver<Option<String>>, log: Arc
                     (200, false) => {
                         let is_repeat = head.contains("idempotent-replayed");
                         assert!(!is_repeat, "{id} was done, and its connection closed without an answer");
-                        let event = serde_json::from_str::<Value>(&body).unwrap()["eventId"].as_i64().unwrap();
+                        let event =
+                            serde_json::from_str::<Value>(&body).unwrap()["eventId"].as_i64().unwrap();
                         log.done.insert(id, event);
                     }
                     (409, true) => log.refused += 1,
@@ -185,7 +186,8 @@ async fn a_signal_during_the_start_ends_the_start() {
     eventually("it waits for its database", async || proxy.connections() > 0).await;
     let began = Instant::now();
     signal("TERM", pid);
-    let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await.unwrap().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     // Without the signal it gives up after 10 s, with another code.
     assert_eq!((ended.status.code(), ended.stdout.len()), (Some(0), 0), "{said}");
@@ -195,7 +197,8 @@ async fn a_signal_during_the_start_ends_the_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_does_not_wait_for_a_database_that_does_not_answer() {
     let proxy = Proxy::to(&database().await).await;
-    let service = Service::start_on(proxy.database.clone(), &["--round-trip-max-ms", "600000"]).await;
+    let limits = ["--readers-max", "1", "--round-trip-max-ms", "600000"];
+    let service = Service::start_on(proxy.database.clone(), &limits).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     let client = Client::new(&service.base);
     client.allocate_all("Bike", 10).await;
