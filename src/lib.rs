@@ -32,7 +32,7 @@
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
 //!     - `intake.rs` what waits for it; `loading.rs` reads what the books lack; `answers.rs` answers what
-//!       was committed; `link.rs` its connection, every exchange bounded
+//!       was committed; `link.rs` its connection, every exchange bounded; `pulse.rs` how it gets on
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::domain::document::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
 use crate::domain::refusal::{Fault, Refusal};
-use crate::store::StoreError;
-use crate::store::configuration::{Change, ChangeError, Precondition, replace};
+use crate::store::configuration::{CHANGE_TIME_MAX, Change, ChangeError, Precondition, replace};
+use crate::store::{Reader, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -141,8 +141,13 @@ pub(super) async fn put(
     // middle: the change is a task of its own.
     let (shared, id) = (Arc::clone(&app), environment.id.clone());
     let task = tokio::spawn(async move {
-        let mut connection = shared.readers.acquire().await.map_err(StoreError::from)?;
-        replace(&mut connection, id.as_str(), document, precondition).await
+        let mut connection = Reader::of(&shared.readers).await?;
+        let change = replace(&mut connection, id.as_str(), document, precondition);
+        if let Ok(change) = tokio::time::timeout(CHANGE_TIME_MAX, change).await {
+            return change;
+        }
+        connection.discard();
+        Err(StoreError::Unavailable(format!("no answer within {CHANGE_TIME_MAX:?}")).into())
     });
     let change = match task.await {
         Ok(Ok(change)) => change,

@@ -53,7 +53,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
     pub bulk_body_bytes_max: usize,
-    /// What the bodies of all open requests may have, in bytes.
+    /// Longest body that needs no room among all: those of commands, and as many as there are
+    /// connections.
+    pub small_body_bytes_max: usize,
+    /// What the larger bodies of all open requests may have, in bytes.
     pub all_bodies_bytes_max: usize,
     /// Longest time until a body is complete.
     pub body_time_max: Duration,
@@ -65,10 +68,10 @@ pub struct Shared {
     environments: Environments,
     readers: PgPool,
     /// Connections that long answers are read from.
-    streams: PgPool,
+    streams: store::onhand::Streams,
     limits: Limits,
     draining: Arc<AtomicBool>,
-    /// Room for the bodies of all requests, by the byte.
+    /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
 }
 

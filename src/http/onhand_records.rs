@@ -8,7 +8,6 @@ use axum::http::{HeaderValue, Response, header};
 use futures_util::TryStreamExt;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use sqlx::PgPool;
 use tokio::sync::oneshot;
 
 use crate::domain::name::Value;
@@ -17,7 +16,7 @@ use crate::domain::query::{Question, Selection};
 use crate::domain::records::{Columns, Record, Records, Unsummable, is_negative};
 use crate::domain::refusal::{Place, Refusal};
 use crate::store::configuration::Versioned;
-use crate::store::onhand::{self, Owner};
+use crate::store::onhand::{self, Owner, Streams};
 
 use super::around::{current_request, in_current_request};
 use super::problem::Problem;
@@ -116,7 +115,7 @@ impl<T: Into<Problem>> From<T> for Ended {
 }
 
 /// Writes an answer to its end, or cuts it off. A task of its own: it needs no client to end.
-async fn run(streams: PgPool, query: Query, mut writer: Writer, tell_next: oneshot::Sender<HeaderValue>) {
+async fn run(streams: Streams, query: Query, mut writer: Writer, tell_next: oneshot::Sender<HeaderValue>) {
     let gone = writer.gone();
     let written = tokio::select! {
         written = tokio::time::timeout(STREAM_TIME_MAX, write(&streams, &query, &mut writer)) => written,
@@ -152,7 +151,7 @@ async fn run(streams: PgPool, query: Query, mut writer: Writer, tell_next: onesh
 }
 
 /// Writes the records. Answers the link to the next page, where there is one.
-async fn write(streams: &PgPool, query: &Query, writer: &mut Writer) -> Result<Option<HeaderValue>, Ended> {
+async fn write(streams: &Streams, query: &Query, writer: &mut Writer) -> Result<Option<HeaderValue>, Ended> {
     let asked = &query.asked;
     let mut connection = onhand::Stream::open(streams).await?;
     let owner = Owner {

@@ -13,6 +13,8 @@ use super::StoreError;
 
 /// Longest that one statement may take which reads an environment whole.
 const WHOLE_READ_MAX: Duration = Duration::from_secs(120);
+/// Longest that a change may take as a whole: a database that falls silent is not waited for.
+pub const CHANGE_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// A configuration with its version.
 #[derive(Debug)]

@@ -1,33 +1,42 @@
 //! The stock nodes of an on-hand answer, as a stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::name::Value;
 use crate::domain::query::{Selection, Stretch};
 use crate::domain::state::Measures;
 
-use super::{StoreError, text};
+use super::{Reader, StoreError, text};
 
 /// Connections that answers are streamed from. A client that reads slowly keeps one busy: never
 /// one of those that commands and other queries need.
 const STREAMS_MAX: u32 = 4;
 
+/// The connections for streams.
+#[derive(Clone)]
+pub struct Streams {
+    pool: PgPool,
+    /// A place for each: who gets none knows that it is not the database that does not answer.
+    places: Arc<Semaphore>,
+}
+
 /// Makes the connections for streams: to the same database as other queries, but with all the
 /// time that an answer may take for one statement. A statement that nobody waits for any more
 /// ends soon, also when it has not come to its first row.
-pub fn streams(readers: &PgPool, time_max: Duration) -> PgPool {
+pub fn streams(readers: &PgPool, time_max: Duration) -> Streams {
     let most = format!("{}ms", time_max.as_millis());
     let options = [("statement_timeout", most.as_str()), ("client_connection_check_interval", "1s")];
     let options = (*readers.connect_options()).clone().options(options);
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(STREAMS_MAX)
         .acquire_timeout(readers.options().get_acquire_timeout())
-        .connect_lazy_with(options)
+        .connect_lazy_with(options);
+    Streams { pool, places: Arc::new(Semaphore::new(STREAMS_MAX as usize)) }
 }
 
 /// Whose nodes are read.
@@ -139,8 +148,9 @@ macro_rules! parts {
 /// A connection from which an answer is read. One that is not read to its end is closed: the
 /// database is to stop, not to be heard out.
 pub struct Stream {
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Reader>,
     is_read: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Stream {
@@ -148,8 +158,11 @@ impl Stream {
     ///
     /// # Errors
     /// When none is free in time, or the database does not answer.
-    pub async fn open(streams: &PgPool) -> Result<Stream, StoreError> {
-        Ok(Stream { connection: Some(streams.acquire().await?), is_read: false })
+    pub async fn open(streams: &Streams) -> Result<Stream, StoreError> {
+        let wait_max = streams.pool.options().get_acquire_timeout();
+        let place = tokio::time::timeout(wait_max, Arc::clone(&streams.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(StoreError::Busy) };
+        Ok(Stream { connection: Some(Reader::of(&streams.pool).await?), is_read: false, _place: place })
     }
 
     /// Says that the answer was read to its end.
@@ -178,7 +191,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take().filter(|_| !self.is_read) {
-            drop(connection.detach());
+            connection.discard();
         }
     }
 }

@@ -33,6 +33,7 @@ fn submission(ids: &[&str]) -> Submission {
         commands: ids.iter().map(command).collect(),
         configuration: Arc::new(Versioned { version: 1, configuration }),
         reply: oneshot::channel().0,
+        room: None,
     }
 }
 
