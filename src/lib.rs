@@ -23,6 +23,7 @@
 //!       `path.rs` letter case in paths
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
+//!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
