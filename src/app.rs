@@ -192,6 +192,7 @@ async fn serve(
     let readers = PgPoolOptions::new()
         .max_connections(settings.readers_max)
         .acquire_timeout(round_trip_max)
+        .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
         .connect_lazy_with(for_readers);

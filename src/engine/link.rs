@@ -23,7 +23,7 @@ impl Link {
     pub(super) async fn check_out(&mut self) -> Result<PgConnection, StoreError> {
         match self.idle.take() {
             Some(connection) => Ok(connection),
-            None => store::connect(&self.options, self.round_trip_max).await,
+            None => store::connect_to_leader(&self.options, self.round_trip_max).await,
         }
     }
 

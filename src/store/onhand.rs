@@ -27,6 +27,7 @@ pub fn streams(readers: &PgPool, time_max: Duration) -> PgPool {
     PgPoolOptions::new()
         .max_connections(STREAMS_MAX)
         .acquire_timeout(readers.options().get_acquire_timeout())
+        .after_connect(|connection, _| Box::pin(super::refuse_follower(connection)))
         .connect_lazy_with(options)
 }
 

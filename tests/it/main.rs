@@ -14,6 +14,8 @@ mod contract;
 mod core;
 mod crash;
 mod faults;
+mod followers;
+mod hostile_input;
 mod instances;
 mod load;
 mod naive;
