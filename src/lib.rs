@@ -37,7 +37,8 @@
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream
-//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
+//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
+//!       `migrate.rs` brings the schema up to date
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what

@@ -18,6 +18,7 @@ mod followers;
 mod hostile_input;
 mod instances;
 mod load;
+mod migrations;
 mod naive;
 mod on_hand;
 mod on_hand_queries;
