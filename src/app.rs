@@ -133,7 +133,7 @@ impl Books {
     pub async fn migrate(&self) -> Result<(), StartError> {
         let mut connection = self.connect().await?;
         if !store::is_migrated(&mut connection).await? {
-            store::MIGRATIONS.run(&mut connection).await?;
+            store::migrate::migrate(connection, &store::MIGRATIONS).await?;
         }
         Ok(())
     }
@@ -195,6 +195,7 @@ async fn serve(
     let readers = PgPoolOptions::new()
         .max_connections(settings.readers_max)
         .acquire_timeout(round_trip_max)
+        .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
         .connect_lazy_with(for_readers);

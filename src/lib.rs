@@ -23,6 +23,7 @@
 //!       `path.rs` letter case in paths
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
+//!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
@@ -36,7 +37,8 @@
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream
-//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
+//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
+//!       `migrate.rs` brings the schema up to date
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what

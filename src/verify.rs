@@ -1,4 +1,7 @@
 //! Replays the ledger through the core and holds what comes out against what is stored.
+//!
+//! What no other row depends on cannot be found out so: the id of an event that made no
+//! reservation, and the time of one that was no set. The database's own checksums guard those.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -42,6 +45,10 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Report, StoreError>
         verify_environment(&mut transaction, &environment, &mut report).await?;
         report.environments += 1;
     }
+    for (environment, table, rows) in whole::orphans(&mut transaction).await? {
+        let what = format!("environment {environment}: is not there, but has {rows} rows in {table}");
+        report.differences.push(what);
+    }
     transaction.rollback().await?;
     Ok(report)
 }
@@ -51,12 +58,15 @@ async fn verify_environment(
     environment: &str,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let Some(current) = configuration::read(connection, environment, None).await? else {
-        report.differences.push(format!("environment {environment}: its configuration is missing"));
-        return Ok(());
+    let current = match read_configuration(connection, environment, None).await? {
+        Ok(current) => current,
+        Err(why) => {
+            report.differences.push(format!("environment {environment}: its configuration {why}"));
+            return Ok(());
+        }
     };
     let mut replay = Replay { environment, products: HashMap::new(), differences: &mut report.differences };
-    let mut decided_under: Option<Versioned> = None;
+    let mut decided_under: Option<(i64, Result<Versioned, String>)> = None;
     let mut after = 0;
     loop {
         let page = ledger::page(connection, environment, after, PAGE_EVENTS, &current.configuration).await?;
@@ -78,16 +88,17 @@ async fn verify_environment(
                     format!("is stored with version {version}, but was answered {answered}"),
                 );
             }
-            if decided_under.as_ref().is_none_or(|versioned| versioned.version != configuration_version) {
-                decided_under =
-                    configuration::read(connection, environment, Some(configuration_version)).await?;
+            if decided_under.as_ref().is_none_or(|&(version, _)| version != configuration_version) {
+                let read = read_configuration(connection, environment, Some(configuration_version)).await?;
+                decided_under = Some((configuration_version, read));
             }
             match &decided_under {
-                Some(versioned) => replay.event(&event, &versioned.configuration),
-                None => replay.differ(
+                Some((_, Ok(versioned))) => replay.event(&event, &versioned.configuration),
+                Some((version, Err(why))) => replay.differ(
                     event_id,
-                    format!("was decided under version {configuration_version} of the configuration, which is missing"),
+                    format!("was decided under version {version} of the configuration, which {why}"),
                 ),
+                None => {}
             }
         }
     }
@@ -96,6 +107,20 @@ async fn verify_environment(
     let unreadable = stored.unreadable.into_iter().map(|row| format!("environment {environment}: {row}"));
     report.differences.extend(unreadable);
     Ok(())
+}
+
+/// Reads a configuration, the current one where no version is given; or what is wrong with it.
+async fn read_configuration(
+    connection: &mut PgConnection,
+    environment: &str,
+    version: Option<i64>,
+) -> Result<Result<Versioned, String>, StoreError> {
+    match configuration::read(connection, environment, version).await {
+        Ok(Some(versioned)) => Ok(Ok(versioned)),
+        Ok(None) => Ok(Err("is missing".to_owned())),
+        Err(StoreError::Rejected(why)) => Ok(Err(format!("cannot be used: {why}"))),
+        Err(error) => Err(error),
+    }
 }
 
 struct Replay<'a> {

@@ -26,7 +26,7 @@ impl Link {
         match self.idle.take() {
             Some(connection) => Ok(connection),
             None => {
-                let connected = store::connect(&self.options, self.round_trip_max).await;
+                let connected = store::connect_to_leader(&self.options, self.round_trip_max).await;
                 self.is_up = connected.is_ok();
                 connected
             }

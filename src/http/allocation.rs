@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::http::Response;
 
 use crate::domain::command::{Direction, Request};
+use crate::domain::name::Value;
 
 use super::body::Sent;
-use super::commands::{Line, Unreadable, finish, groups_name, header_id, read_target};
+use super::commands::{Asked, Unreadable, finish, groups_name, header_id, read_target};
 use super::form::Form;
-use super::problem::ProblemBody;
+use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
 
 /// The properties of an allocation and its like.
@@ -49,20 +50,77 @@ pub(super) const CONSUME: &[&str] = &[
     "quantity",
     "physicalMeasures",
 ];
+
 fn read<'a>(
-    sent: &'a Sent,
+    body: &'a [u8],
+    environment: &Value,
+    header_id: Option<&str>,
     known: &'static [&'static str],
     request: impl FnOnce(&mut Form<'a>, &'static str) -> Request<'a>,
-) -> Line<'a> {
+) -> Result<Asked<'a>, Problem> {
+    let mut form = Form::read(body, known)?;
+    let target = read_target(&mut form, environment, header_id)?;
+    let groups = groups_name(&mut form);
+    let request = request(&mut form, groups);
+    finish(form, target, request)
+}
+
+/// How the body of a command is read: in an environment, with the id that a header gives.
+pub(super) type Reader = for<'a> fn(&'a [u8], &Value, Option<&str>) -> Result<Asked<'a>, Problem>;
+
+pub(super) fn read_allocate<'a>(
+    body: &'a [u8],
+    environment: &Value,
+    id: Option<&str>,
+) -> Result<Asked<'a>, Problem> {
+    read(body, environment, id, ALLOCATE, |form, groups| Request::Allocate {
+        groups: form.pairs(groups),
+        quantity: form.quantity("quantity"),
+    })
+}
+
+pub(super) fn read_unallocate<'a>(
+    body: &'a [u8],
+    environment: &Value,
+    id: Option<&str>,
+) -> Result<Asked<'a>, Problem> {
+    read(body, environment, id, ALLOCATE, |form, groups| Request::Unallocate {
+        groups: form.pairs(groups),
+        quantity: form.quantity("quantity"),
+    })
+}
+
+pub(super) fn read_reallocate<'a>(
+    body: &'a [u8],
+    environment: &Value,
+    id: Option<&str>,
+) -> Result<Asked<'a>, Problem> {
+    read(body, environment, id, REALLOCATE, |form, groups| Request::Reallocate {
+        source_groups: form.pairs("sourceGroups"),
+        groups: form.pairs(groups),
+        quantity: form.quantity("quantity"),
+    })
+}
+
+pub(super) fn read_consume<'a>(
+    body: &'a [u8],
+    environment: &Value,
+    id: Option<&str>,
+) -> Result<Asked<'a>, Problem> {
+    read(body, environment, id, CONSUME, |form, groups| Request::Consume {
+        groups: form.pairs(groups),
+        quantity: form.quantity("quantity"),
+        physical_measures: form
+            .nested("physicalMeasures", "Addition or Subtraction", direction)
+            .unwrap_or_default(),
+    })
+}
+
+async fn run(app: &App, sent: &Sent, read: Reader) -> Result<Response<Body>, Unreadable> {
     let header_id = header_id(&sent.headers);
-    let read = || {
-        let mut form = Form::read(&sent.body, known)?;
-        let target = read_target(&mut form, &sent.environment.id, header_id)?;
-        let groups = groups_name(&mut form);
-        let request = request(&mut form, groups);
-        finish(form, target, request)
-    };
-    read().map_err(|problem| Unreadable::new(problem, &sent.body, header_id))
+    let asked = read(&sent.body, &sent.environment.id, header_id)
+        .map_err(|problem| Unreadable::new(problem, &sent.body, header_id))?;
+    Ok(app.run(&sent.environment, asked).await)
 }
 
 /// Sets stock of the common pool aside for a group path.
@@ -72,11 +130,7 @@ fn read<'a>(
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn allocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&sent, ALLOCATE, |form, groups| Request::Allocate {
-        groups: form.pairs(groups),
-        quantity: form.quantity("quantity"),
-    })?;
-    Ok(app.run(&sent.environment, asked).await)
+    run(&app, &sent, read_allocate).await
 }
 
 /// Gives what was set aside back to the common pool.
@@ -86,11 +140,7 @@ pub(super) async fn allocate(State(app): State<App>, sent: Sent) -> Result<Respo
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn unallocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&sent, ALLOCATE, |form, groups| Request::Unallocate {
-        groups: form.pairs(groups),
-        quantity: form.quantity("quantity"),
-    })?;
-    Ok(app.run(&sent.environment, asked).await)
+    run(&app, &sent, read_unallocate).await
 }
 
 /// Moves what was set aside to another group path.
@@ -100,12 +150,7 @@ pub(super) async fn unallocate(State(app): State<App>, sent: Sent) -> Result<Res
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn reallocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&sent, REALLOCATE, |form, groups| Request::Reallocate {
-        source_groups: form.pairs("sourceGroups"),
-        groups: form.pairs(groups),
-        quantity: form.quantity("quantity"),
-    })?;
-    Ok(app.run(&sent.environment, asked).await)
+    run(&app, &sent, read_reallocate).await
 }
 
 /// Takes what was set aside for an order.
@@ -115,14 +160,7 @@ pub(super) async fn reallocate(State(app): State<App>, sent: Sent) -> Result<Res
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn consume(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    let asked = read(&sent, CONSUME, |form, groups| Request::Consume {
-        groups: form.pairs(groups),
-        quantity: form.quantity("quantity"),
-        physical_measures: form
-            .nested("physicalMeasures", "Addition or Subtraction", direction)
-            .unwrap_or_default(),
-    })?;
-    Ok(app.run(&sent.environment, asked).await)
+    run(&app, &sent, read_consume).await
 }
 
 fn direction(raw: &str) -> Option<Direction> {

@@ -84,18 +84,7 @@ pub(super) async fn query(
     State(app): State<App>,
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
-    let mut form = Form::read(&body, QUERY)?;
-    let asked = Asked {
-        key: read_product(&mut form, &environment.id),
-        source: form.optional_text("dimensionDataSource"),
-        dimensions: form.pairs("dimensions"),
-        groups: {
-            let name = groups_name(&mut form);
-            form.optional_pairs(name).unwrap_or_default()
-        },
-        rollup: form.boolean("rollup").unwrap_or(false),
-    };
-    form.finish()?;
+    let asked = Asked::read(&body, &environment.id)?;
     let mut versioned = environment.versioned;
     for _ in 0..CONFIGURATIONS_MAX {
         let current = match asked.answer(&app, &versioned).await {
@@ -115,7 +104,7 @@ pub(super) async fn query(
 }
 
 /// A query as far as its form tells.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     key: ProductKey,
     source: Option<Cow<'a, str>>,
     dimensions: Pairs<'a>,
@@ -145,11 +134,35 @@ impl From<StoreError> for Unanswered {
     }
 }
 
-impl Asked<'_> {
-    async fn answer(&self, app: &App, versioned: &Versioned) -> Result<Response<Body>, Unanswered> {
-        let configuration = &versioned.configuration;
+impl<'a> Asked<'a> {
+    pub(super) fn read(body: &'a [u8], environment: &Value) -> Result<Asked<'a>, Problem> {
+        let mut form = Form::read(body, QUERY)?;
+        let asked = Asked {
+            key: read_product(&mut form, environment),
+            source: form.optional_text("dimensionDataSource"),
+            dimensions: form.pairs("dimensions"),
+            groups: {
+                let name = groups_name(&mut form);
+                form.optional_pairs(name).unwrap_or_default()
+            },
+            rollup: form.boolean("rollup").unwrap_or(false),
+        };
+        form.finish()?;
+        Ok(asked)
+    }
+
+    /// Where it asks, under a configuration, and which groups the balances must have.
+    pub(super) fn place(
+        &self,
+        configuration: &Configuration,
+    ) -> Result<(DimensionPath, Vec<Option<Value>>), Refusal> {
         let groups = configuration.groups().filter("/groups", &self.groups)?;
         let path = configuration.path(self.source.as_deref(), &self.dimensions)?;
+        Ok((path, groups))
+    }
+    async fn answer(&self, app: &App, versioned: &Versioned) -> Result<Response<Body>, Unanswered> {
+        let configuration = &versioned.configuration;
+        let (path, groups) = self.place(configuration)?;
         let most = BALANCES_MAX as i64 + 1;
         let reading = store::read(&app.readers, async |connection| {
             query::balances(connection, &self.key, &path, &groups, most).await

@@ -28,7 +28,7 @@ const DATA_SOURCE: &[&str] = &["measures", "readOnly", "dimensionMappings"];
 const ALLOCATION: &[&str] = &["groups", "availableToAllocate", "allowPoolChangingConsumption"];
 const RESERVATION: &[&str] = &["measures", "allowUnprotected"];
 
-fn read(body: &[u8]) -> Result<Document, Problem> {
+pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
     let mut form = Form::read(body, DOCUMENT)?;
     for name in ["dimensions", "dataSources", "allocation"] {
         form.must_have(name);

@@ -14,6 +14,7 @@ mod onhand_query;
 mod onhand_records;
 mod path;
 pub(crate) mod problem;
+pub mod reading;
 mod running;
 mod schema;
 pub mod server;

@@ -43,7 +43,7 @@ pub(super) const SET: &[&str] = &[
     "modifiedDateTimeUTC",
 ];
 
-fn read_change<'a>(
+pub(super) fn read_change<'a>(
     body: &'a [u8],
     environment: &Value,
     header_id: Option<&str>,
@@ -56,7 +56,7 @@ fn read_change<'a>(
     finish(form, target, Request::ChangeOnHand { quantities, groups })
 }
 
-fn read_set<'a>(body: &'a [u8], environment: &Value, source: &str) -> Result<Asked<'a>, Problem> {
+pub(super) fn read_set<'a>(body: &'a [u8], environment: &Value, source: &str) -> Result<Asked<'a>, Problem> {
     let mut form = Form::read(body, SET)?;
     let target = read_target(&mut form, environment, None)?;
     let quantities = form.quantities("quantities");

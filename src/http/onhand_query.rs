@@ -181,14 +181,7 @@ pub(super) async fn index(
     RawQuery(query): RawQuery,
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
-    let mut form = Form::read(&body, QUERY)?;
-    let (mut owner, mut each) = (Lists::default(), Vec::new());
-    if let Some(mut filters) = form.open_form("filters", FILTERS) {
-        owner = [filters.texts("organizationId"), filters.texts("productId")];
-        each = filters.other_texts();
-        form.absorb(filters);
-    }
-    let (asked, question) = read_rest(form, query.as_deref(), owner, Filters::Each(each))?;
+    let (asked, question) = read_index(&body, query.as_deref())?;
     answer(&app, &environment, asked, &question).await
 }
 
@@ -206,16 +199,7 @@ pub(super) async fn exact(
     RawQuery(query): RawQuery,
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
-    let mut form = Form::read(&body, QUERY)?;
-    form.must_have("filters");
-    let (mut owner, mut dimensions, mut values) = (Lists::default(), Vec::new(), Vec::new());
-    if let Some(mut filters) = form.form("filters", EXACT_FILTERS)? {
-        owner = [filters.texts("organizationId"), filters.texts("productId")];
-        (dimensions, values) = (filters.texts("dimensions"), filters.rows("values"));
-        form.absorb(filters);
-    }
-    let filters = Filters::Exact { dimensions, values };
-    let (asked, question) = read_rest(form, query.as_deref(), owner, filters)?;
+    let (asked, question) = read_exact(&body, query.as_deref())?;
     answer(&app, &environment, asked, &question).await
 }
 
@@ -233,8 +217,14 @@ pub(super) async fn get(
     environment: Environment,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
-    let mut parameters = Parameters::read(query.as_deref());
-    let page = parameters.page(query.as_deref());
+    let (asked, question) = read_address(query.as_deref())?;
+    answer(&app, &environment, asked, &question).await
+}
+
+/// Reads a query's parameters.
+pub(super) fn read_address(query: Option<&str>) -> Result<(Asked, Question<'static>), Problem> {
+    let mut parameters = Parameters::read(query);
+    let page = parameters.page(query);
     let organizations = parameters.take("organizationId").unwrap_or_default();
     let owner = Owner::read("", &organizations, &parameters.take("productId").unwrap_or_default());
     let group_by = parameters.take_one("groupBy").unwrap_or_default();
@@ -254,13 +244,38 @@ pub(super) async fn get(
             .split(',')
             .map(str::trim)
             .filter(|name| !name.is_empty())
-            .map(Cow::Borrowed)
+            .map(|name| Cow::Owned(name.to_owned()))
             .collect(),
         places: ("", "/groupBy"),
     };
     let return_negative = return_negative.as_deref() == Some("true");
     let asked = Asked { organization: owner.organization, products: owner.products, return_negative, page };
-    answer(&app, &environment, asked, &question).await
+    Ok((asked, question))
+}
+
+/// Reads a query's body.
+pub(super) fn read_index<'a>(body: &'a [u8], query: Option<&str>) -> Result<(Asked, Question<'a>), Problem> {
+    let mut form = Form::read(body, QUERY)?;
+    let (mut owner, mut each) = (Lists::default(), Vec::new());
+    if let Some(mut filters) = form.open_form("filters", FILTERS) {
+        owner = [filters.texts("organizationId"), filters.texts("productId")];
+        each = filters.other_texts();
+        form.absorb(filters);
+    }
+    read_rest(form, query, owner, Filters::Each(each))
+}
+
+/// Reads an exact query's body.
+pub(super) fn read_exact<'a>(body: &'a [u8], query: Option<&str>) -> Result<(Asked, Question<'a>), Problem> {
+    let mut form = Form::read(body, QUERY)?;
+    form.must_have("filters");
+    let (mut owner, mut dimensions, mut values) = (Lists::default(), Vec::new(), Vec::new());
+    if let Some(mut filters) = form.form("filters", EXACT_FILTERS)? {
+        owner = [filters.texts("organizationId"), filters.texts("productId")];
+        (dimensions, values) = (filters.texts("dimensions"), filters.rows("values"));
+        form.absorb(filters);
+    }
+    read_rest(form, query, owner, Filters::Exact { dimensions, values })
 }
 
 /// The organizations and the products that a query with a body names.

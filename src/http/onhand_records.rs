@@ -10,6 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tokio::sync::oneshot;
 
+use crate::domain::configuration::Configuration;
 use crate::domain::name::Value;
 use crate::domain::quantity::{InvalidQuantity, Quantity};
 use crate::domain::query::{Question, Selection};
@@ -50,8 +51,8 @@ pub(super) struct Page {
 struct Query {
     environment: Value,
     asked: Asked,
-    /// The record before the page: its product, and its values of the kept dimensions.
-    after: Option<(Value, Vec<Value>)>,
+    /// The record before the page.
+    after: Option<Before>,
     versioned: Arc<Versioned>,
     selection: Selection,
     columns: Columns,
@@ -66,8 +67,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Problem> {
     // Other instances change configurations too, and a query has no guard that would notice.
     let versioned = app.environments.current(&environment.id).await?;
-    let selection = Selection::new(&versioned.configuration, question)?;
-    let after = asked.page.after.as_deref().map(|texts| record_before(texts, &selection)).transpose()?;
+    let (selection, after) = select(&versioned.configuration, &asked, question)?;
     let columns = Columns::new(&versioned.configuration);
     let query = Query { environment: environment.id.clone(), asked, after, versioned, selection, columns };
     let (writer, reader) = channel();
@@ -83,7 +83,21 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-fn record_before(texts: &[String], selection: &Selection) -> Result<(Value, Vec<Value>), Problem> {
+/// A record of an answer: its product, and its values of the kept dimensions.
+type Before = (Value, Vec<Value>);
+
+/// What a query asks for under a configuration, and the record before its page.
+pub(super) fn select(
+    configuration: &Configuration,
+    asked: &Asked,
+    question: &Question<'_>,
+) -> Result<(Selection, Option<Before>), Problem> {
+    let selection = Selection::new(configuration, question)?;
+    let after = asked.page.after.as_deref().map(|texts| record_before(texts, &selection)).transpose()?;
+    Ok((selection, after))
+}
+
+fn record_before(texts: &[String], selection: &Selection) -> Result<Before, Problem> {
     let wrong = || Problem::invalid("/after", "is not from the page before of the same query");
     let value = |text: &String| match text.as_str() {
         "" => Ok(Value::empty()),

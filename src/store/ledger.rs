@@ -211,6 +211,17 @@ impl Row {
     }
 }
 
+/// Waits until what was read is as safe as a commit of this moment. A server that was restarted
+/// shows events which its synchronous standby never got, and of which nobody was told: whoever
+/// now tells of them promises that they will still be there after a failover. So something is
+/// written behind them (it is of no other use), and its commit waits for the standby.
+async fn make_sure(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query_scalar!("SELECT pg_logical_emit_message(true, 'ringfence', '')::text")
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
 /// Looks commands' ids up. Answers, in the same order, the events that have them.
 ///
 /// # Errors
@@ -232,8 +243,11 @@ pub async fn find(
         &environments,
         &ids,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    if !rows.is_empty() {
+        make_sure(connection).await?;
+    }
     let mut found: Vec<Option<Event>> = vec![None; commands.len()];
     for row in rows {
         let place = row.place as usize - 1;
@@ -291,8 +305,11 @@ pub async fn named(
         environment,
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    if !rows.is_empty() {
+        make_sure(connection).await?;
+    }
     rows.into_iter()
         .map(|row| {
             let version = row.configuration_version;

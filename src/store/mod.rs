@@ -3,6 +3,7 @@
 pub mod commit;
 pub mod configuration;
 pub mod ledger;
+pub mod migrate;
 pub mod onhand;
 pub mod query;
 pub mod state;
@@ -74,6 +75,10 @@ impl From<sqlx::Error> for StoreError {
             ("23502", _) if violated.and_then(PgDatabaseError::column) == Some("version") => {
                 StoreError::Conflict
             }
+            // Another server is the one to ask: this one only follows it, where it refuses to
+            // write, and knows no serializable transactions. (The latter's code also says that a
+            // prepared statement is older than the schema; a new connection mends that too.)
+            ("25006" | "0A000", _) => StoreError::Unavailable(error.to_string()),
             // Connection trouble, resources, shutdown and cancelled statements.
             (state, _) if ["08", "53", "57", "58"].contains(&&state[..2.min(state.len())]) => {
                 StoreError::Unavailable(error.to_string())
@@ -123,7 +128,7 @@ pub fn connection_options(
         .disable_statement_logging()
 }
 
-/// Opens a connection for a writer, within a time.
+/// Opens a connection, within a time.
 ///
 /// # Errors
 /// When the database cannot be reached.
@@ -131,6 +136,35 @@ pub async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgC
     match tokio::time::timeout(within, PgConnection::connect_with(options)).await {
         Ok(connection) => Ok(connection?),
         Err(_) => Err(StoreError::Unavailable(format!("no connection within {within:?}"))),
+    }
+}
+
+/// Opens a connection for a writer, within a time.
+///
+/// # Errors
+/// When the database cannot be reached, or is not the one that leads.
+pub async fn connect_to_leader(
+    options: &PgConnectOptions,
+    within: Duration,
+) -> Result<PgConnection, StoreError> {
+    let mut connection = connect(options, within).await?;
+    match tokio::time::timeout(within, refuse_follower(&mut connection)).await {
+        Ok(answer) => answer.map(|()| connection).map_err(StoreError::from),
+        Err(_) => Err(StoreError::Unavailable(format!("no answer within {within:?}"))),
+    }
+}
+
+/// Refuses a server that takes no writes, as one does that follows another or that was put to
+/// rest: what it knows may be old, and whoever has just read it would decide on that.
+///
+/// # Errors
+/// When it is one, or does not answer.
+pub async fn refuse_follower(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let read_only =
+        sqlx::query_scalar!("SELECT current_setting('transaction_read_only')").fetch_one(connection).await?;
+    match read_only.as_deref() {
+        Some("off") => Ok(()),
+        _ => Err(sqlx::Error::Protocol("the server takes no writes".to_owned())),
     }
 }
 

@@ -35,6 +35,7 @@ pub fn streams(readers: &PgPool, time_max: Duration) -> Streams {
     let pool = PgPoolOptions::new()
         .max_connections(STREAMS_MAX)
         .acquire_timeout(readers.options().get_acquire_timeout())
+        .after_connect(|connection, _| Box::pin(super::refuse_follower(connection)))
         .connect_lazy_with(options);
     Streams { pool, places: Arc::new(Semaphore::new(STREAMS_MAX as usize)) }
 }

@@ -118,3 +118,27 @@ pub async fn read(
     }
     Ok(Whole { products, unreadable })
 }
+
+/// Finds what is kept of environments that there are not: each with a table and the count of its
+/// rows there.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn orphans(connection: &mut PgConnection) -> Result<Vec<(String, String, i64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT kept.environment_id AS "environment_id!", kept.table_name AS "table_name!", count(*) AS "count!"
+           FROM (
+               SELECT environment_id, 'configuration' AS table_name FROM configuration
+               UNION ALL SELECT environment_id, 'ledger' FROM ledger
+               UNION ALL SELECT environment_id, 'stock_node' FROM stock_node
+               UNION ALL SELECT environment_id, 'balance' FROM balance
+               UNION ALL SELECT environment_id, 'reservation' FROM reservation
+           ) kept
+           LEFT JOIN environment ON environment.environment_id = kept.environment_id
+           WHERE environment.environment_id IS NULL
+           GROUP BY 1, 2 ORDER BY 1, 2"#,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.environment_id, row.table_name, row.count)).collect())
+}

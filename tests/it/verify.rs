@@ -43,13 +43,15 @@ impl Books {
         let save = "CREATE SCHEMA saved; CREATE TABLE saved.ledger AS TABLE ledger;
                     CREATE TABLE saved.stock_node AS TABLE stock_node;
                     CREATE TABLE saved.balance AS TABLE balance;
-                    CREATE TABLE saved.reservation AS TABLE reservation";
+                    CREATE TABLE saved.reservation AS TABLE reservation;
+                    CREATE TABLE saved.configuration AS TABLE configuration";
         connection.execute(save).await.unwrap();
         Books { database, connection }
     }
 
     async fn restore(&mut self) {
         let restore = "TRUNCATE ledger, stock_node, balance, reservation; UPDATE environment SET version = 1;
+                       UPDATE configuration SET document = saved.document FROM saved.configuration saved;
                        INSERT INTO ledger OVERRIDING SYSTEM VALUE TABLE saved.ledger;
                        INSERT INTO stock_node TABLE saved.stock_node;
                        INSERT INTO balance TABLE saved.balance;
@@ -79,6 +81,14 @@ impl Books {
             assert!(found.starts_with(expected), "{change}: {found}, not {expected}");
         }
         self.restore().await;
+    }
+
+    /// Makes a change, and answers what is found of it.
+    async fn found(&mut self, change: &str) -> (Option<i32>, Vec<String>) {
+        self.connection.execute(AssertSqlSafe(change)).await.unwrap();
+        let (code, found, _) = self.verify().await;
+        self.restore().await;
+        (code, found)
     }
 
     async fn check_one(&mut self, change: &str, difference: &str) {
@@ -252,4 +262,64 @@ async fn verify_names_what_cannot_be_read_and_goes_on() {
         )
         .await;
     books.check_one("UPDATE environment SET version = 2", "its configuration is missing").await;
+    let unusable = |formula: &str| {
+        let path = "'{allocation,availableToAllocate}'";
+        format!("UPDATE configuration SET document = jsonb_set(document::jsonb, {path}, '{formula:?}')::json")
+    };
+    books
+        .check_one(&unusable("no.such"), "its configuration cannot be used: a stored configuration is ")
+        .await;
+    // Another formula is one, and the answers were others.
+    let formula = "fno.onordered + 2 * pos.inbound - @iv.@softreserved - @iv.@allocated";
+    let (_, found) = books.found(&unusable(formula)).await;
+    assert!(found[0].starts_with("environment test: event 1 was answered "), "{found:#?}");
+}
+
+#[tokio::test]
+async fn verify_names_what_is_kept_of_an_environment_that_there_is_not() {
+    let mut books = Books::write().await;
+    let (_, found) = books
+        .found(
+            "INSERT INTO ledger (environment_id, organization_id, product_id, id, operation, dimensions,
+                                 configuration_version, version, received_at, outcome)
+             SELECT 'ghost', organization_id, product_id, id, operation, dimensions, configuration_version, version,
+                    received_at, outcome
+             FROM ledger WHERE id IN ('1', '2')",
+        )
+        .await;
+    assert_eq!(found, ["environment ghost: is not there, but has 2 rows in ledger"]);
+    for (table, rows) in [("stock_node", 5), ("balance", 2), ("reservation", 1)] {
+        let (code, found) = books.found(&format!("UPDATE {table} SET environment_id = 'ghost'")).await;
+        assert_eq!(code, Some(3), "{table}");
+        let ghost = format!("environment ghost: is not there, but has {rows} rows in {table}");
+        assert_eq!(found.last(), Some(&ghost));
+    }
+}
+
+/// What one can find out of an event's own row, though nothing else was changed with it.
+#[tokio::test]
+async fn verify_names_an_event_that_is_not_the_one_it_was() {
+    let mut books = Books::write().await;
+    // A reservation's id is made of its event's.
+    let (code, found) = books.found("UPDATE ledger SET id = 'x' WHERE id = '5'").await;
+    assert_eq!(code, Some(3));
+    assert!(found[0].starts_with("environment test: event 7 was answered "), "{found:#?}");
+    for change in [
+        "organization_id = 'x'",
+        "product_id = 'Helmet'",
+        "operation = 'unallocate'",
+        "dimensions = '{1,11}'",
+        "groups = '{Online}'",
+        "quantity = 7",
+    ] {
+        let (code, found) = books.found(&format!("UPDATE ledger SET {change} WHERE id = '3'")).await;
+        assert_eq!(code, Some(3), "{change}");
+        // The event, or the one behind it, which lacks what it gave.
+        let is_named = ["event 5 ", "event 6 "].map(|event| format!("environment test: {event}"));
+        assert!(is_named.iter().any(|name| found[0].starts_with(name)), "{change}: {found:#?}");
+    }
+    let (_, found) = books
+        .found("UPDATE ledger SET detail = '{\"measures\": {\"pos.outbound\": 1}}' WHERE id = '4'")
+        .await;
+    assert!(found[0].starts_with("environment test: event 6 "), "{found:#?}");
 }

@@ -1,0 +1,7 @@
+#![no_main]
+
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    checks::formula(data);
+});
