@@ -3,8 +3,10 @@
 pub mod commit;
 pub mod configuration;
 pub mod ledger;
+mod migrate;
 pub mod onhand;
 pub mod query;
+pub mod reservations;
 pub mod state;
 mod text;
 pub mod whole;
@@ -14,8 +16,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection};
 
-/// The schema, forward only.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+pub use migrate::{MIGRATIONS, migrate};
 
 /// Why a statement did not do its work, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
