@@ -26,6 +26,7 @@
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
@@ -37,6 +38,7 @@
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream
+//!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //! - `domain/`: the pure core; cannot fail, only refuse
@@ -44,7 +46,8 @@
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
 //!       may follow it, made by `configuration/builder.rs`
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
-//!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it
+//!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
+//!       a list of reservations asks for
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -78,7 +81,8 @@
 //!    movements and its balances are made in one place, `domain/decide.rs`.
 //! 3. *A node's total is its own quantity and the totals of its children.* Only
 //!    `Stock::apply_movements` moves quantities, and it walks the chain.
-//! 4. *A reservation keeps 0 ≤ remaining ≤ quantity.* `decide` frees at most what remains; a CHECK.
+//! 4. *A reservation keeps 0 ≤ remaining ≤ quantity, and giving back takes no measure below zero.*
+//!    `decide` frees at most what remains, and what the measure still holds; a CHECK on the first.
 //! 5. *No grant takes what is available on its chain below zero.* `decide` takes the least over the
 //!    chain; every node of the chain is written, guarded by the version that was decided on.
 //! 6. *The ledger replayed gives the stored state.* Ledger and state are written by one statement,
@@ -138,6 +142,15 @@
 //!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.
+//!
+//! **What is given back without naming a reservation is no one reservation's.** Which one it was cannot
+//! be known, and a guess would be wrong for a client that names another. So it lowers the measure and
+//! leaves every remaining quantity alone; an unreserve then frees no more than the measure still holds
+//! there, and tells the rest. However the two ways are mixed, no more is given back than was reserved.
+//!
+//! **An unreserve names no product**, but everything is routed by product. HTTP looks it up, all lines
+//! of a bulk at once: a reservation keeps its product for ever, so that needs no guard. One that is not
+//! found is judged by a writer all the same, which may know its event as one that happened.
 //!
 //! **Measures are kept in slots.** A node has two arrays of quantities, its own and the totals. A measure
 //! gets a place in them once per environment, for ever: a new measure rewrites nothing, and a node is

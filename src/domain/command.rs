@@ -3,8 +3,6 @@
 
 use std::borrow::Cow;
 
-use uuid::Uuid;
-
 use super::configuration::{CONSUMED, Configuration, PREDEFINED_SOURCE, SOFT_RESERVED};
 use super::dimensions::{DimensionPath, Pairs};
 use super::formula::Slot;
@@ -99,10 +97,19 @@ pub enum Request<'a> {
     Unallocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
     Reallocate { source_groups: Pairs<'a>, groups: Pairs<'a>, quantity: Cow<'a, str> },
     Consume { groups: Pairs<'a>, quantity: Cow<'a, str>, physical_measures: PerMeasure<'a, Direction> },
-    Reserve { source: Cow<'a, str>, measure: Cow<'a, str>, quantity: Cow<'a, str>, checked: bool },
-    Unreserve { reservation: Uuid, quantity: Cow<'a, str> },
+    Reserve { quantities: Quantities<'a>, form: ReserveForm, checked: bool },
+    Unreserve { reservation: Cow<'a, str>, quantity: Cow<'a, str> },
     ChangeOnHand { quantities: Quantities<'a>, groups: Option<Pairs<'a>> },
     SetOnHand { quantities: Quantities<'a>, modified_at: Option<Timestamp> },
+}
+
+/// How a request says what it reserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReserveForm {
+    /// `quantityDataSource`, `modifier` and `quantity`.
+    Modifier,
+    /// `quantities`.
+    Quantities,
 }
 
 /// Whether a consume adds its quantity to a measure or takes it from there.
@@ -242,13 +249,13 @@ fn operation(
             let modifiers = modifiers(configuration, physical_measures, quantity)?;
             Ok(Operation::Consume { groups: groups.target()?, quantity, modifiers })
         }
-        Request::Reserve { source, measure, quantity, checked } => {
-            reserve(configuration, source, measure, quantity, *checked)
+        Request::Reserve { quantities, form, checked } => reserve(configuration, quantities, *form, *checked),
+        Request::Unreserve { reservation, quantity } => {
+            let quantity = positive("/OffsetQty", quantity)?;
+            let unknown = || Refusal::UnknownReservation(shortened(reservation));
+            let reservation = ReservationId::parse(reservation).ok_or_else(unknown)?;
+            Ok(Operation::Unreserve { reservation, quantity })
         }
-        Request::Unreserve { reservation, quantity } => Ok(Operation::Unreserve {
-            reservation: ReservationId(*reservation),
-            quantity: positive("/OffsetQty", quantity)?,
-        }),
         Request::ChangeOnHand { quantities, .. } => change_on_hand(configuration, groups.target, quantities),
         Request::SetOnHand { quantities, modified_at } => {
             let values = on_hand(configuration, quantities)?;
@@ -263,13 +270,17 @@ fn quantity(
     parse: impl Fn(&str) -> Result<Quantity, InvalidQuantity>,
 ) -> Result<Quantity, Refusal> {
     parse(text).map_err(|reason| {
-        let text = if text.chars().count() > 40 {
-            text.chars().take(40).chain("…".chars()).collect()
-        } else {
-            text.to_owned()
-        };
+        let text = shortened(text);
         Refusal::InvalidQuantity { pointer: pointer.to_owned(), text, reason }
     })
+}
+
+/// Enough of a text to know it again.
+fn shortened(text: &str) -> String {
+    if text.chars().count() > 40 {
+        return text.chars().take(40).chain("…".chars()).collect();
+    }
+    text.to_owned()
 }
 
 fn positive(pointer: &str, text: &str) -> Result<Quantity, Refusal> {
@@ -398,22 +409,41 @@ fn change_on_hand(
 
 fn reserve(
     configuration: &Configuration,
-    source: &str,
-    measure: &str,
-    text: &str,
+    quantities: &Quantities<'_>,
+    form: ReserveForm,
     checked: bool,
 ) -> Result<Operation, Refusal> {
-    let place = "/modifier".to_owned();
+    let mut given = quantities
+        .iter()
+        .flat_map(|(source, measures)| measures.iter().map(move |(measure, text)| (source, measure, text)));
+    let (Some((source, measure, text)), None) = (given.next(), given.next()) else {
+        return Err(invalid("/quantities", "must give exactly one measure, the one that is reserved"));
+    };
+    let (of_measure, of_quantity) = match form {
+        ReserveForm::Modifier => ("/modifier".to_owned(), "/quantity".to_owned()),
+        ReserveForm::Quantities => {
+            let place = pointer(&pointer("/quantities", source), measure);
+            (place.clone(), place)
+        }
+    };
     let slot = configuration
         .measure(source, measure)
         .filter(|&slot| configuration.available_for_reservation(slot).is_some())
         .ok_or_else(|| Refusal::UnknownMeasure {
-            pointer: place,
+            pointer: of_measure,
             why: " that the configuration lists for reservation".to_owned(),
         })?;
-    let signed = quantity("/quantity", text, Quantity::parse)?;
-    if !checked && signed < Quantity::ZERO {
+    let signed = quantity(&of_quantity, text, Quantity::parse)?;
+    if signed > Quantity::ZERO {
+        return Ok(Operation::Reserve { measure: slot, quantity: signed, checked });
+    }
+    if signed < Quantity::ZERO && !checked {
         return Ok(Operation::GiveBack { measure: slot, quantity: -signed });
     }
-    Ok(Operation::Reserve { measure: slot, quantity: positive("/quantity", text)?, checked })
+    // There is nothing to check when stock is given back, so who asks for it means something else.
+    let reason = match signed < Quantity::ZERO {
+        true => InvalidQuantity::GivesBackChecked,
+        false => InvalidQuantity::NotPositive,
+    };
+    Err(Refusal::InvalidQuantity { pointer: of_quantity, text: shortened(text), reason })
 }

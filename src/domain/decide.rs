@@ -215,6 +215,10 @@ impl Rules<'_> {
         Ok(Effects { movements: vec![(measure, -quantity)], ..Effects::default() })
     }
 
+    /// What was given back without naming a reservation may have been any one's, so a
+    /// reservation frees at most what its measure still holds here: stock that is not reserved
+    /// any more is not given back again, and the measure never goes below zero. What is asked
+    /// for counts off what remains either way: its owner does not hold it any more.
     fn unreserve(&self, id: ReservationId, quantity: Quantity) -> Result<Effects, Refusal> {
         let reservation = self
             .stock
@@ -222,13 +226,12 @@ impl Rules<'_> {
             .get(&id)
             .filter(|reservation| reservation.path == self.command.path)
             .ok_or_else(|| Refusal::UnknownReservation(id.0.to_string()))?;
-        let freed = quantity.min(reservation.remaining);
+        let returned = quantity.min(reservation.remaining);
+        let freed = returned.min(self.own(reservation.measure).max(Quantity::ZERO));
+        let remaining = reservation.remaining - returned;
         Ok(Effects {
             movements: vec![(reservation.measure, -freed)],
-            reservation: Some((
-                id,
-                Reservation { remaining: reservation.remaining - freed, ..reservation.clone() },
-            )),
+            reservation: Some((id, Reservation { remaining, ..reservation.clone() })),
             excess: Some(quantity - freed).filter(|excess| !excess.is_zero()),
             ..Effects::default()
         })

@@ -8,6 +8,7 @@ pub mod dimensions;
 pub mod document;
 pub mod formula;
 pub mod groups;
+pub mod held;
 pub mod name;
 pub mod quantity;
 pub mod query;

@@ -88,6 +88,14 @@ impl Balance {
 #[serde(transparent)]
 pub struct ReservationId(pub Uuid);
 
+impl ReservationId {
+    /// Reads an id. To a client it is any text: one that is not like those that are made here is
+    /// of no reservation.
+    pub fn parse(text: &str) -> Option<ReservationId> {
+        Uuid::parse_str(text).ok().map(ReservationId)
+    }
+}
+
 /// Stock taken for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {

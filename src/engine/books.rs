@@ -1,6 +1,6 @@
 //! What a writer holds in memory of the books: a bounded copy of parts of products.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use lru::LruCache;
 
@@ -33,7 +33,7 @@ pub(super) struct Books {
 pub(super) struct Wanted {
     pub(super) nodes: BTreeSet<(ProductKey, DimensionPath)>,
     pub(super) balances: BTreeSet<(ProductKey, DimensionPath, GroupPath)>,
-    pub(super) reservations: BTreeMap<ReservationId, ProductKey>,
+    pub(super) reservations: BTreeSet<(ProductKey, ReservationId)>,
 }
 
 impl Wanted {
@@ -92,7 +92,7 @@ impl Books {
             }
         }
         if let Operation::Unreserve { reservation, .. } = command.operation {
-            wanted.reservations.insert(reservation, key.clone());
+            wanted.reservations.insert((key.clone(), reservation));
         }
     }
 

@@ -15,6 +15,8 @@ mod onhand_records;
 mod path;
 pub(crate) mod problem;
 pub mod reading;
+mod reservations;
+mod reserve;
 mod running;
 mod schema;
 pub mod server;
@@ -146,6 +148,7 @@ impl FromRequestParts<App> for NewEnvironment {
     tags(
         (name = "configuration", description = "What an environment's stock is kept by."),
         (name = "on hand", description = "What stock there is."),
+        (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
         (name = "service", description = "The service itself."),
     ),
@@ -160,6 +163,11 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(onhand_query::exact))
         .routes(routes!(onhand::change_bulk))
         .routes(routes!(onhand::set_bulk))
+        .routes(routes!(reserve::reserve))
+        .routes(routes!(reserve::reserve_bulk))
+        .routes(routes!(reserve::unreserve))
+        .routes(routes!(reserve::unreserve_bulk))
+        .routes(routes!(reservations::list))
         .routes(routes!(allocation::allocate))
         .routes(routes!(allocation::unallocate))
         .routes(routes!(allocation::reallocate))

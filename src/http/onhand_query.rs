@@ -21,7 +21,7 @@ use super::{App, Environment, schema};
 /// Most products that a query names.
 const PRODUCTS_MAX: usize = 5_000;
 /// Most records of a page.
-const PAGE_RECORDS_MAX: usize = 1_000;
+pub(super) const PAGE_RECORDS_MAX: usize = 1_000;
 
 /// The properties of a query.
 pub(super) const QUERY: &[&str] = &["dimensionDataSource", "filters", "groupByValues", "returnNegative"];
@@ -68,13 +68,13 @@ pub(super) struct QueryParameters {
 }
 
 /// An address's parameters while they are read; names match in any letter case.
-struct Parameters {
-    given: Vec<(String, Vec<String>)>,
-    faults: Vec<Fault>,
+pub(super) struct Parameters {
+    pub(super) given: Vec<(String, Vec<String>)>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Parameters {
-    fn read(query: Option<&str>) -> Parameters {
+    pub(super) fn read(query: Option<&str>) -> Parameters {
         let mut given: Vec<(String, Vec<String>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             // A head has few of them.
@@ -86,12 +86,12 @@ impl Parameters {
         Parameters { given, faults: Vec::new() }
     }
 
-    fn take(&mut self, name: &str) -> Option<Vec<String>> {
+    pub(super) fn take(&mut self, name: &str) -> Option<Vec<String>> {
         let place = self.given.iter().position(|(own, _)| own.eq_ignore_ascii_case(name))?;
         Some(self.given.remove(place).1)
     }
 
-    fn take_one(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take_one(&mut self, name: &str) -> Option<String> {
         let mut values = self.take(name)?;
         if values.len() > 1 {
             self.faults.push(Fault::new(pointer("", name), "is given twice"));
@@ -99,7 +99,7 @@ impl Parameters {
         values.pop()
     }
 
-    fn page(&mut self, query: Option<&str>) -> Page {
+    pub(super) fn page(&mut self, query: Option<&str>) -> Page {
         let limit = self.take_one("limit").map(|text| text.parse::<usize>().unwrap_or(0));
         if limit.is_some_and(|limit| !(1..=PAGE_RECORDS_MAX).contains(&limit)) {
             let detail = format!("must be a whole number from 1 to {PAGE_RECORDS_MAX}");
@@ -120,7 +120,7 @@ impl Parameters {
     }
 }
 
-fn all_right(faults: Vec<Fault>) -> Result<(), Problem> {
+pub(super) fn all_right(faults: Vec<Fault>) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Refusal::InvalidRequest(faults).into()) }
 }
 

@@ -263,10 +263,17 @@ impl Output<'_> {
         let last = self.last.as_ref()?;
         let texts: Vec<&str> =
             [&last.product].into_iter().chain(&last.values).map(|value| value.as_str()).collect();
-        let given = form_urlencoded::parse(self.query.asked.page.query.as_bytes());
+        self.query.asked.page.link(&texts)
+    }
+}
+
+impl Page {
+    /// The link to the page behind this one, which ends with a record that these texts name.
+    pub(super) fn link(&self, texts: &[&str]) -> Option<HeaderValue> {
+        let given = form_urlencoded::parse(self.query.as_bytes());
         let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case("after"));
         let mut address = form_urlencoded::Serializer::new("<?".to_owned());
-        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(&texts).ok()?);
+        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(texts).ok()?);
         HeaderValue::try_from(format!("{}>; rel=\"next\"", address.finish())).ok()
     }
 }

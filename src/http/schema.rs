@@ -182,6 +182,56 @@ pub(super) struct OnHandSet {
     modified_date_time_utc: Option<String>,
 }
 
+/// The taking of stock that is not allocated, for an order. How much of which measure is said by
+/// `quantityDataSource`, `modifier` and `quantity` together, or by `quantities` in their place.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ReserveRequest {
+    /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// The data source of the reservation measure.
+    quantity_data_source: Option<String>,
+    /// The reservation measure, one that the configuration lists.
+    modifier: Option<String>,
+    /// How much: more than 0; or less, to give back, where `ifCheckAvailForReserv` is false.
+    quantity: Option<Quantity>,
+    /// The same in another form: exactly one data source with one measure.
+    quantities: Option<BTreeMap<String, BTreeMap<String, Quantity>>>,
+    /// Whether there must be enough available for reservation.
+    #[schema(default = true)]
+    if_check_avail_for_reserv: Option<bool>,
+}
+
+/// The freeing of a reservation, or of part of it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct UnreserveRequest {
+    /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The reservation, by the id that making it answered.
+    reservation_id: String,
+    /// Where it is.
+    dimensions: Names,
+    /// How much is offered back: more than 0.
+    #[schema(rename = "OffsetQty")]
+    offset_qty: Quantity,
+}
+
 /// Which stock a query answers, and by what dimensions.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod onhand;
 pub mod query;
+pub mod reservations;
 pub mod state;
 mod text;
 pub mod whole;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ringfence::domain::command::{Direction, Request, Timestamp};
+use ringfence::domain::command::{Direction, Request, ReserveForm, Timestamp};
 use ringfence::domain::configuration::Configuration;
 use ringfence::domain::decide::Outcome;
 use ringfence::domain::dimensions::Pairs;
@@ -75,6 +75,11 @@ pub(crate) fn written(
         };
         list.iter().map(one).collect::<Vec<_>>()
     };
+    let reserve = |(source, measure), quantity: i128, checked| Request::Reserve {
+        quantities: vec![(source, vec![(measure, number(quantity))])],
+        form: ReserveForm::Modifier,
+        checked,
+    };
     let mut received_at = Timestamp(0);
     let written = match request {
         naive::Request::Allocate { groups: to, quantity, .. } => {
@@ -99,14 +104,14 @@ pub(crate) fn written(
         }
         naive::Request::Reserve { measure, quantity, checked, .. } => {
             let (source, measure) = split(measure);
-            Request::Reserve { source, measure, quantity: number(*quantity), checked: *checked }
+            reserve((source, measure), *quantity, *checked)
         }
         naive::Request::GiveBack { measure, quantity, .. } => {
             let (source, measure) = split(measure);
-            Request::Reserve { source, measure, quantity: number(-quantity), checked: false }
+            reserve((source, measure), -quantity, false)
         }
         naive::Request::Unreserve { reservation, quantity } => Request::Unreserve {
-            reservation: made(reservation).map(|id| id.0).unwrap_or_default(),
+            reservation: made(reservation).map(|id| id.0).unwrap_or_default().to_string().into(),
             quantity: number(*quantity),
         },
         naive::Request::OnHand { deltas, settle, .. } => {
