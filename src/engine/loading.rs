@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::store::{StoreError, state};
+use crate::store::{StoreError, schedule, state};
 
 use super::Submission;
 use super::books::{Part, Wanted};
@@ -26,6 +26,12 @@ pub(super) async fn load(
         let found = state::balances(connection, &balances).await?;
         let found = balances.into_iter().zip(found);
         parts.extend(found.map(|((key, path, groups), balance)| Part::Balance(key, path, groups, balance)));
+    }
+    let schedules: Vec<_> = wanted.schedules.into_iter().collect();
+    if !schedules.is_empty() {
+        let found = schedule::schedules(connection, &schedules).await?;
+        let found = schedules.into_iter().zip(found);
+        parts.extend(found.map(|((key, path), schedule)| Part::Schedule(key, path, schedule)));
     }
     for (id, key) in wanted.reservations {
         let Some((_, versioned)) = commands_of(open).find(|(command, _)| command.product == key) else {

@@ -14,7 +14,9 @@ mod onhand_query;
 mod onhand_records;
 mod path;
 pub(crate) mod problem;
+mod promises;
 mod running;
+mod schedule;
 mod schema;
 pub mod server;
 mod stream;
@@ -155,6 +157,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(onhand_query::index))
         .routes(routes!(onhand_query::exact))
         .routes(routes!(onhand::change_bulk))
+        .routes(routes!(schedule::change))
+        .routes(routes!(schedule::change_bulk))
         .routes(routes!(onhand::set_bulk))
         .routes(routes!(allocation::allocate))
         .routes(routes!(allocation::unallocate))

@@ -106,9 +106,9 @@ pub(super) struct BulkOptions {
     atomic: bool,
 }
 
-type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
+pub(super) type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
 
-async fn run_bulk<'a>(
+pub(super) async fn run_bulk<'a>(
     app: &App,
     environment: &Environment,
     body: &'a [u8],

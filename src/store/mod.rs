@@ -5,6 +5,7 @@ pub mod configuration;
 pub mod ledger;
 pub mod onhand;
 pub mod query;
+pub mod schedule;
 pub mod state;
 mod text;
 pub mod whole;

@@ -36,6 +36,8 @@ mod readme;
 mod repeats;
 mod requests;
 mod scarcity;
+mod schedule;
+mod schedule_places;
 mod service;
 mod support;
 mod tidy;
