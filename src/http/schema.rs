@@ -10,7 +10,18 @@ use utoipa::ToSchema;
 use crate::domain::quantity::Quantity;
 
 /// Names with values.
-type Names = BTreeMap<String, String>;
+#[derive(ToSchema)]
+pub(super) struct Names(BTreeMap<String, String>);
+
+/// Quantities by day, data source and measure.
+#[derive(ToSchema)]
+pub(super) struct QuantitiesByDate(BTreeMap<String, BTreeMap<String, BTreeMap<String, Quantity>>>);
+
+/// What can be promised, and why, by day, data source and measure.
+#[derive(ToSchema)]
+pub(super) struct AvailableToPromiseByDate(
+    BTreeMap<String, BTreeMap<String, BTreeMap<String, AvailableToPromise>>>,
+);
 
 /// An allocation, or the return of one.
 #[derive(ToSchema)]
@@ -200,7 +211,7 @@ pub(super) struct ScheduleChange {
     /// Where.
     dimensions: Names,
     /// By day (`2026-11-23`, UTC), data source and measure: by how much it is to change.
-    quantities_by_date: BTreeMap<String, BTreeMap<String, BTreeMap<String, Quantity>>>,
+    quantities_by_date: QuantitiesByDate,
 }
 
 /// Which stock a query answers, and by what dimensions.
@@ -297,11 +308,14 @@ pub(super) struct OnHandRecord {
     quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
     /// Only with `queryATP`: by day (its midnight, UTC), what is scheduled, and what the measures of
     /// `schedule.measures` make of it. Days without anything are left out.
-    quantities_by_date: Option<BTreeMap<String, BTreeMap<String, BTreeMap<String, Quantity>>>>,
+    #[schema(required = false)]
+    quantities_by_date: QuantitiesByDate,
     /// Only with `queryATP`: by day, what can be promised of the measures of `schedule.measures`.
-    atp_quantities: Option<BTreeMap<String, BTreeMap<String, BTreeMap<String, Quantity>>>>,
+    #[schema(required = false)]
+    atp_quantities: QuantitiesByDate,
     /// Only with `queryATP`: by day, how that comes about.
-    atp_by_date: Option<BTreeMap<String, BTreeMap<String, BTreeMap<String, AvailableToPromise>>>>,
+    #[schema(required = false)]
+    atp_by_date: AvailableToPromiseByDate,
 }
 
 /// One day of a measure.

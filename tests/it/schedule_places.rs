@@ -63,6 +63,12 @@ async fn service() -> Service {
 /// A record in short: product, values of the kept dimensions, on hand, what can be promised.
 type Short = (String, Vec<String>, i64, Vec<i64>);
 
+/// Product and values of the kept dimensions.
+type Kept<'a> = (&'a str, Vec<&'a str>);
+
+/// On hand, and what is to come day by day.
+type Sums = (i64, [i64; 4]);
+
 fn short(answer: &Answer) -> Vec<Short> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let of = |record: &Value| {
@@ -80,7 +86,7 @@ fn short(answer: &Answer) -> Vec<Short> {
 }
 
 fn expected(kept: &[usize], wanted: impl Fn(&str, [&str; 4]) -> bool) -> Vec<Short> {
-    let mut sums: BTreeMap<(&str, Vec<&str>), (i64, [i64; 4])> = BTreeMap::new();
+    let mut sums: BTreeMap<Kept<'_>, Sums> = BTreeMap::new();
     for (product, place, on_hand, days) in POSTINGS {
         let values = values(place);
         if wanted(product, values) {
@@ -89,11 +95,11 @@ fn expected(kept: &[usize], wanted: impl Fn(&str, [&str; 4]) -> bool) -> Vec<Sho
             (0..4).for_each(|day| sum.1[day] += days[day]);
         }
     }
-    let least = |(on_hand, days): (i64, [i64; 4])| {
+    let least = |(on_hand, days): Sums| {
         let projected = |day: usize| on_hand + days[..=day].iter().sum::<i64>();
         (0..4).map(|from| (from..4).map(projected).min().unwrap()).collect()
     };
-    let record = |((product, values), sum): ((&str, Vec<&str>), (i64, [i64; 4]))| {
+    let record = |((product, values), sum): (Kept<'_>, Sums)| {
         (product.to_owned(), values.into_iter().map(str::to_owned).collect(), sum.0, least(sum))
     };
     sums.into_iter().map(record).collect()
