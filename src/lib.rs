@@ -25,10 +25,12 @@
 //!       same for the document
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
-//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
+//!       handlers
 //!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
-//!       answers that are written while they are read
+//!       answers that are written while they are read; `promises.rs` is what their records say of the
+//!       days to come
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
@@ -37,7 +39,7 @@
 //!       was committed; `link.rs` its connection, every exchange bounded; `pulse.rs` how it gets on
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
-//!       `onhand.rs` as a stream
+//!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
@@ -48,6 +50,7 @@
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
+//!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -164,6 +167,13 @@
 //! own with a time of their own, and a client that reads slowly holds up nobody else. An answer that
 //! cannot be written to its end is cut off, and cannot be taken for a whole one. See
 //! `http/onhand_records.rs`.
+//!
+//! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
+//! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is
+//! decided when the command is made, by the clock of who takes it; nothing later asks what day it is but
+//! by the time in the ledger. What a batch schedules has statements of its own, in one transaction
+//! behind the batch's, whose guards hold for both: batches without a schedule pay nothing. See
+//! `domain/promise.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

@@ -1,7 +1,11 @@
 //! What was asked, validated: a [`Command`] that exists is well formed under the
 //! configuration that it was made with.
 
+mod schedule;
+
 use std::borrow::Cow;
+
+use time::Date;
 
 use super::configuration::{CONSUMED, Configuration, PREDEFINED_SOURCE, SOFT_RESERVED};
 use super::dimensions::{DimensionPath, Pairs};
@@ -10,6 +14,7 @@ use super::groups::GroupPath;
 use super::name::Value;
 use super::quantity::{InvalidQuantity, Quantity};
 use super::refusal::{Fault, Refusal, pointer};
+use super::schedule::Days;
 use super::state::ReservationId;
 
 /// A point in time: microseconds since 1970, UTC.
@@ -72,6 +77,8 @@ pub enum Operation {
     ChangeOnHand { changes: Movements, settlement: Option<Settlement> },
     /// Reports what stock there is; `values` may be 0 or negative.
     SetOnHand { values: Movements, modified_at: Option<Timestamp> },
+    /// Says what is expected to happen; `changes` are signed or 0, and move nothing yet.
+    ChangeSchedule { changes: Days },
 }
 
 /// Consumed stock that has left.
@@ -93,14 +100,60 @@ pub type Quantities<'a> = PerMeasure<'a, Cow<'a, str>>;
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the wire's own words")]
 pub enum Request<'a> {
-    Allocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
-    Unallocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
-    Reallocate { source_groups: Pairs<'a>, groups: Pairs<'a>, quantity: Cow<'a, str> },
-    Consume { groups: Pairs<'a>, quantity: Cow<'a, str>, physical_measures: PerMeasure<'a, Direction> },
-    Reserve { quantities: Quantities<'a>, form: ReserveForm, checked: bool },
-    Unreserve { reservation: Cow<'a, str>, quantity: Cow<'a, str> },
-    ChangeOnHand { quantities: Quantities<'a>, groups: Option<Pairs<'a>> },
-    SetOnHand { quantities: Quantities<'a>, modified_at: Option<Timestamp> },
+    Allocate {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Unallocate {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Reallocate {
+        source_groups: Pairs<'a>,
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Consume {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+        physical_measures: PerMeasure<'a, Direction>,
+    },
+    Reserve {
+        quantities: Quantities<'a>,
+        form: ReserveForm,
+        checked: bool,
+    },
+    Unreserve {
+        reservation: Cow<'a, str>,
+        quantity: Cow<'a, str>,
+    },
+    ChangeOnHand {
+        quantities: Quantities<'a>,
+        groups: Option<Pairs<'a>>,
+    },
+    SetOnHand {
+        quantities: Quantities<'a>,
+        modified_at: Option<Timestamp>,
+    },
+    /// `today` is where the days that may be given begin. None for a repeat: its days were right
+    /// when they were first given.
+    ChangeSchedule {
+        by_day: Vec<(Cow<'a, str>, Quantities<'a>)>,
+        today: Option<Date>,
+    },
+}
+
+impl Request<'_> {
+    /// The same request as one that repeats what was granted before, on whatever day it was.
+    #[must_use]
+    pub fn as_repeat(&self) -> Self {
+        match self {
+            Request::ChangeSchedule { by_day, .. } => {
+                Request::ChangeSchedule { by_day: by_day.clone(), today: None }
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 /// How a request says what it reserves.
@@ -150,7 +203,11 @@ impl Command {
         let groups = Groups::read(configuration, request)?;
         let path = configuration.path(target.dimension_data_source.as_deref(), &target.dimensions)?;
         check_key(target, &path, &groups)?;
-        if !matches!(request, Request::ChangeOnHand { .. } | Request::SetOnHand { .. }) {
+        let reports = matches!(
+            request,
+            Request::ChangeOnHand { .. } | Request::SetOnHand { .. } | Request::ChangeSchedule { .. }
+        );
+        if !reports {
             configuration.dimensions().require(&path)?;
         }
         let operation = operation(configuration, groups, request)?;
@@ -203,7 +260,10 @@ impl Groups {
             | Request::Unallocate { groups, .. }
             | Request::Consume { groups, .. } => (None, Some(groups)),
             Request::ChangeOnHand { groups, .. } => (None, groups.as_ref()),
-            Request::Reserve { .. } | Request::Unreserve { .. } | Request::SetOnHand { .. } => (None, None),
+            Request::Reserve { .. }
+            | Request::Unreserve { .. }
+            | Request::SetOnHand { .. }
+            | Request::ChangeSchedule { .. } => (None, None),
         };
         Ok(Groups {
             source: source.map(|given| read("/sourceGroups", given)).transpose()?,
@@ -258,9 +318,10 @@ fn operation(
         }
         Request::ChangeOnHand { quantities, .. } => change_on_hand(configuration, groups.target, quantities),
         Request::SetOnHand { quantities, modified_at } => {
-            let values = on_hand(configuration, quantities)?;
+            let values = on_hand(configuration, "/quantities", quantities)?;
             Ok(Operation::SetOnHand { values, modified_at: *modified_at })
         }
+        Request::ChangeSchedule { by_day, today } => schedule::change(configuration, by_day, *today),
     }
 }
 
@@ -344,19 +405,23 @@ fn user_measure(
     }
 }
 
-fn on_hand(configuration: &Configuration, quantities: &Quantities<'_>) -> Result<Movements, Refusal> {
+fn on_hand(
+    configuration: &Configuration,
+    place: &str,
+    quantities: &Quantities<'_>,
+) -> Result<Movements, Refusal> {
     let mut movements = Movements::new();
     for (source, measures) in quantities {
         for (measure, text) in measures {
-            let place = pointer(&pointer("/quantities", source), measure);
+            let place = pointer(&pointer(place, source), measure);
             let slot = user_measure(configuration, || place.clone(), source, measure, false)?;
             movements.push((slot, quantity(&place, text, Quantity::parse)?));
         }
     }
     if movements.is_empty() {
-        return Err(invalid("/quantities", "must give one measure at least"));
+        return Err(invalid(place, "must give one measure at least"));
     }
-    in_order(movements, "/quantities")
+    in_order(movements, place)
 }
 
 fn change_on_hand(
@@ -402,7 +467,7 @@ fn change_on_hand(
     let changes = if rest.is_empty() && settlement.is_some() {
         Movements::new()
     } else {
-        on_hand(configuration, &rest)?
+        on_hand(configuration, "/quantities", &rest)?
     };
     Ok(Operation::ChangeOnHand { changes, settlement })
 }

@@ -13,6 +13,7 @@ use super::formula::{Formula, Slot};
 use super::groups::GroupPath;
 use super::name::Value;
 use super::quantity::Quantity;
+use super::schedule::Schedule;
 
 /// Quantities by slot; a measure that was never moved is 0.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +132,8 @@ pub struct Stock {
     pub nodes: HashMap<DimensionPath, Node>,
     /// The reservations by id.
     pub reservations: HashMap<ReservationId, Reservation>,
+    /// What is scheduled at the paths, as far as anything is.
+    pub schedules: HashMap<DimensionPath, Schedule>,
 }
 
 impl Stock {

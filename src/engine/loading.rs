@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::domain::configuration::Configuration;
 use crate::domain::name::Value;
-use crate::store::{StoreError, state};
+use crate::store::{StoreError, schedule, state};
 
 use super::Submission;
 use super::books::{Part, Wanted};
@@ -38,6 +38,12 @@ pub(super) async fn load(
         let found = state::reservations(connection, &reservations, &rules).await?;
         let found = reservations.into_iter().zip(found);
         parts.extend(found.filter_map(|((key, id), found)| Some(Part::Reservation(key, id, found?))));
+    }
+    let schedules: Vec<_> = wanted.schedules.into_iter().collect();
+    if !schedules.is_empty() {
+        let found = schedule::schedules(connection, &schedules).await?;
+        let found = schedules.into_iter().zip(found);
+        parts.extend(found.map(|((key, path), schedule)| Part::Schedule(key, path, schedule)));
     }
     Ok(parts)
 }

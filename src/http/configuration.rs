@@ -10,7 +10,9 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::document::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
+use crate::domain::document::{
+    AllocationDocument, DataSourceDocument, Document, ReservationDocument, ScheduleDocument,
+};
 use crate::domain::refusal::{Fault, Refusal};
 use crate::store::configuration::{CHANGE_TIME_MAX, Change, ChangeError, Precondition, replace};
 use crate::store::{Reader, StoreError};
@@ -22,11 +24,19 @@ use super::form::Form;
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, NewEnvironment};
 
-const DOCUMENT: &[&str] =
-    &["dimensions", "requiredDimensions", "dataSources", "allocation", "reservation", "calculatedMeasures"];
+const DOCUMENT: &[&str] = &[
+    "dimensions",
+    "requiredDimensions",
+    "dataSources",
+    "allocation",
+    "reservation",
+    "calculatedMeasures",
+    "schedule",
+];
 const DATA_SOURCE: &[&str] = &["measures", "readOnly", "dimensionMappings"];
 const ALLOCATION: &[&str] = &["groups", "availableToAllocate", "allowPoolChangingConsumption"];
 const RESERVATION: &[&str] = &["measures", "allowUnprotected"];
+const SCHEDULE: &[&str] = &["periodDays", "measures"];
 
 pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
     let mut form = Form::read(body, DOCUMENT)?;
@@ -69,6 +79,13 @@ pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
             allow_unprotected: reservation.boolean("allowUnprotected").unwrap_or_default(),
         };
         form.absorb(reservation);
+    }
+    if let Some(mut schedule) = form.form("schedule", SCHEDULE)? {
+        document.schedule = ScheduleDocument {
+            period_days: schedule.optional("periodDays", "a whole number from 0 to 180").unwrap_or_default(),
+            measures: strings(&mut schedule, "measures"),
+        };
+        form.absorb(schedule);
     }
     form.finish()?;
     Ok(document)

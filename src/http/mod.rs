@@ -14,10 +14,12 @@ mod onhand_query;
 mod onhand_records;
 mod path;
 pub(crate) mod problem;
+mod promises;
 pub mod reading;
 mod reservations;
 mod reserve;
 mod running;
+mod schedule;
 mod schema;
 pub mod server;
 mod stream;
@@ -162,6 +164,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(onhand_query::index))
         .routes(routes!(onhand_query::exact))
         .routes(routes!(onhand::change_bulk))
+        .routes(routes!(schedule::change))
+        .routes(routes!(schedule::change_bulk))
         .routes(routes!(onhand::set_bulk))
         .routes(routes!(reserve::reserve))
         .routes(routes!(reserve::reserve_bulk))

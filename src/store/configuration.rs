@@ -231,13 +231,14 @@ async fn usage(connection: &mut PgConnection, environment: &str) -> Result<Usage
            WHERE n.environment_id = $1 AND q.quantity <> 0"#,
         environment,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let scheduled = super::schedule::measures(connection, environment).await?;
     Ok(Usage {
         any_stock: nodes.count > 0,
         dimensions: nodes.dimensions as usize,
         groups: groups.groups as usize,
-        measures: measures.into_iter().map(|row| Slot(row.place as usize - 1)).collect(),
+        measures: measures.into_iter().map(|row| Slot(row.place as usize - 1)).chain(scheduled).collect(),
     })
 }
 

@@ -7,6 +7,7 @@ pub mod migrate;
 pub mod onhand;
 pub mod query;
 pub mod reservations;
+pub mod schedule;
 pub mod state;
 mod text;
 pub mod whole;

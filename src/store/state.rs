@@ -30,7 +30,9 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn columns<'a>(keys: impl Iterator<Item = (&'a ProductKey, &'a [Value])>) -> (Keys<'a>, Vec<String>) {
+pub(super) fn columns<'a>(
+    keys: impl Iterator<Item = (&'a ProductKey, &'a [Value])>,
+) -> (Keys<'a>, Vec<String>) {
     let mut columns = Keys::default();
     let paths = keys
         .map(|(key, path)| {

@@ -42,6 +42,8 @@ mod reservation_bulk;
 mod reservation_list;
 mod reservations;
 mod scarcity;
+mod schedule;
+mod schedule_places;
 mod service;
 mod support;
 mod tidy;

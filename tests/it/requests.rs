@@ -168,7 +168,9 @@ impl Service {
     pub async fn books(&self) -> String {
         let mut connection = PgConnection::connect_with(&self.database).await.unwrap();
         let mut books = String::new();
-        for table in ["environment", "configuration", "ledger", "stock_node", "balance", "reservation"] {
+        for table in
+            ["environment", "configuration", "ledger", "stock_node", "balance", "reservation", "schedule"]
+        {
             let statement = format!("SELECT string_agg(t::text, E'\\n' ORDER BY t::text) FROM {table} t");
             let rows: Option<String> =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut connection).await.unwrap();
