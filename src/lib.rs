@@ -24,7 +24,9 @@
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
-//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers;
+//!       `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products are
+//!       enabled; `partitions.rs` housekeeping; `listing.rs` lists that are read page by page
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
@@ -37,10 +39,12 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
+//!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
-//!       may follow it, made by `configuration/builder.rs`
+//!       may follow it, made by `configuration/builder.rs`; `inventory_visibility.rs` the document of
+//!       Inventory Visibility, and what it means here
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
@@ -132,7 +136,14 @@
 //!
 //! **Nobody asks first whether an event is a repeat.** A writer remembers the latest events. An older
 //! repeat runs into `ledger_id` or into a refusal, and only then is looked up: new events, nearly all,
-//! pay nothing.
+//! pay nothing. What was remembered is guarded by the version of the configuration, as the rest of the
+//! batch is: an event may have been erased.
+//!
+//! **What every writer must notice is a new version of the configuration.** To enable products and to
+//! erase them changes nothing in the document, but makes a new version of it all the same: every batch
+//! is guarded by that already, at no cost, and whoever meets a new one forgets what it held in memory.
+//! So a node that begins again at version 1 is never taken for the erased one of the same version. See
+//! `store/erasing.rs`, `store/switches.rs` and `engine/books.rs`.
 //!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.

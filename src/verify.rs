@@ -13,6 +13,7 @@ use crate::domain::formula::Slot;
 use crate::domain::state::{Balance, Node, Stock};
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event, Recorded};
+use crate::store::switches::History;
 use crate::store::{self, StoreError, whole};
 
 /// Events that are read at once.
@@ -55,7 +56,9 @@ async fn verify_environment(
         report.differences.push(format!("environment {environment}: its configuration is missing"));
         return Ok(());
     };
-    let mut replay = Replay { environment, products: HashMap::new(), differences: &mut report.differences };
+    let switches = History::read(connection, environment).await?;
+    let mut replay =
+        Replay { environment, products: HashMap::new(), switches, differences: &mut report.differences };
     let mut decided_under: Option<Versioned> = None;
     let mut after = 0;
     loop {
@@ -83,7 +86,7 @@ async fn verify_environment(
                     configuration::read(connection, environment, Some(configuration_version)).await?;
             }
             match &decided_under {
-                Some(versioned) => replay.event(&event, &versioned.configuration),
+                Some(versioned) => replay.event(&event, versioned),
                 None => replay.differ(
                     event_id,
                     format!("was decided under version {configuration_version} of the configuration, which is missing"),
@@ -101,6 +104,7 @@ async fn verify_environment(
 struct Replay<'a> {
     environment: &'a str,
     products: HashMap<ProductKey, Stock>,
+    switches: History,
     differences: &'a mut Vec<String>,
 }
 
@@ -109,8 +113,11 @@ impl Replay<'_> {
         self.differences.push(format!("environment {}: event {event_id} {what}", self.environment));
     }
 
-    fn event(&mut self, event: &Event, configuration: &Configuration) {
+    fn event(&mut self, event: &Event, Versioned { version, configuration }: &Versioned) {
         let stock = self.products.entry(event.command.product.clone()).or_default();
+        if configuration.requires_enabled_products() {
+            stock.is_enabled = Some(self.switches.was_enabled(&event.command.product, *version));
+        }
         let effects = match decide(stock, configuration, &event.command, event.received_at) {
             Ok(effects) => effects,
             Err(refusal) => {

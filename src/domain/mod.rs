@@ -8,6 +8,7 @@ pub mod dimensions;
 pub mod document;
 pub mod formula;
 pub mod groups;
+pub mod inventory_visibility;
 pub mod name;
 pub mod quantity;
 pub mod query;

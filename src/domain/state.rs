@@ -123,6 +123,8 @@ pub struct Stock {
     pub nodes: HashMap<DimensionPath, Node>,
     /// The reservations by id.
     pub reservations: HashMap<ReservationId, Reservation>,
+    /// Whether the product is enabled for allocation; known only where the configuration asks.
+    pub is_enabled: Option<bool>,
 }
 
 impl Stock {

@@ -1,6 +1,7 @@
 //! What a writer holds in memory of the books: a bounded copy of parts of products.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
@@ -8,10 +9,15 @@ use crate::domain::command::{Command, Operation, ProductKey};
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
+use crate::domain::name::Value;
 use crate::domain::state::{Balance, Node, Reservation, ReservationId, Stock};
 
 #[cfg(test)]
 mod tests;
+
+/// Environments of which it is known under which version of their configuration the books were
+/// read; of another, what is held is forgotten when it is met again.
+const ENVIRONMENTS_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Parts of products, each as it was at some time. A part that a command needs is loaded
 /// before; what the copy does not hold is unknown, not absent.
@@ -21,6 +27,9 @@ mod tests;
 /// version of the chain's shallowest node commits on the truth.
 pub(super) struct Books {
     products: LruCache<ProductKey, Stock>,
+    /// The newest version of each environment's configuration that was met. All that is held of
+    /// the environment was read since, or while, it was the current one.
+    versions: LruCache<Value, i64>,
     /// The products that hold reservations.
     reserving: Vec<ProductKey>,
     /// How many nodes and balances are held.
@@ -34,11 +43,16 @@ pub(super) struct Wanted {
     pub(super) nodes: BTreeSet<(ProductKey, DimensionPath)>,
     pub(super) balances: BTreeSet<(ProductKey, DimensionPath, GroupPath)>,
     pub(super) reservations: BTreeMap<ReservationId, ProductKey>,
+    /// Products of which it is to be known whether they are enabled for allocation.
+    pub(super) switches: BTreeSet<ProductKey>,
 }
 
 impl Wanted {
     pub(super) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.balances.is_empty() && self.reservations.is_empty()
+        self.nodes.is_empty()
+            && self.balances.is_empty()
+            && self.reservations.is_empty()
+            && self.switches.is_empty()
     }
 }
 
@@ -47,6 +61,7 @@ pub(super) enum Part {
     Node(ProductKey, DimensionPath, Option<Node>),
     Balance(ProductKey, DimensionPath, GroupPath, Option<Balance>),
     Reservation(ProductKey, ReservationId, Reservation),
+    Switch(ProductKey, bool),
 }
 
 /// The group paths whose balances an operation reads, and changes when it is granted.
@@ -69,7 +84,27 @@ pub(super) fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPat
 
 impl Books {
     pub(super) fn new(held_max: usize) -> Books {
-        Books { products: LruCache::unbounded(), reserving: Vec::new(), held: 0, held_max }
+        Books {
+            products: LruCache::unbounded(),
+            versions: LruCache::new(ENVIRONMENTS_MAX),
+            reserving: Vec::new(),
+            held: 0,
+            held_max,
+        }
+    }
+
+    /// Takes note of the version that commands of an environment were made under. A new one may
+    /// be new because products were erased or switched, so all that is held of the environment is
+    /// forgotten. Answers whether it was.
+    pub(super) fn meet(&mut self, environment: &Value, version: i64) -> bool {
+        if self.versions.get(environment).is_some_and(|&known| known >= version) {
+            return false;
+        }
+        self.versions.put(environment.clone(), version);
+        let keys = self.products.iter().map(|(key, _)| key);
+        let outdated: Vec<_> = keys.filter(|key| key.environment == *environment).cloned().collect();
+        outdated.iter().for_each(|key| self.forget(key));
+        true
     }
 
     /// The stock of a product, as far as it is held.
@@ -90,6 +125,11 @@ impl Books {
             if !stock.nodes.get(&command.path).is_some_and(|node| node.balances.contains_key(groups)) {
                 wanted.balances.insert((key.clone(), command.path.clone(), groups.clone()));
             }
+        }
+        let is_asked = configuration.requires_enabled_products()
+            && matches!(command.operation, Operation::Allocate { .. });
+        if is_asked && stock.is_enabled.is_none() {
+            wanted.switches.insert(key.clone());
         }
         if let Operation::Unreserve { reservation, .. } = command.operation {
             wanted.reservations.insert(reservation, key.clone());
@@ -114,6 +154,7 @@ impl Books {
                 self.stock(&key).reservations.insert(id, reservation);
                 self.reserving.push(key);
             }
+            Part::Switch(key, is_enabled) => self.stock(&key).is_enabled = Some(is_enabled),
         }
     }
 

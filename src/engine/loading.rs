@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::store::{StoreError, state};
+use crate::store::{StoreError, state, switches};
 
 use super::Submission;
 use super::books::{Part, Wanted};
@@ -26,6 +26,11 @@ pub(super) async fn load(
         let found = state::balances(connection, &balances).await?;
         let found = balances.into_iter().zip(found);
         parts.extend(found.map(|((key, path, groups), balance)| Part::Balance(key, path, groups, balance)));
+    }
+    let asked: Vec<_> = wanted.switches.into_iter().collect();
+    if !asked.is_empty() {
+        let found = switches::enabled(connection, &asked).await?;
+        parts.extend(asked.into_iter().zip(found).map(|(key, is_enabled)| Part::Switch(key, is_enabled)));
     }
     for (id, key) in wanted.reservations {
         let Some((_, versioned)) = commands_of(open).find(|(command, _)| command.product == key) else {

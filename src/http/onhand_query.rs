@@ -68,13 +68,13 @@ pub(super) struct QueryParameters {
 }
 
 /// An address's parameters while they are read; names match in any letter case.
-struct Parameters {
+pub(super) struct Parameters {
     given: Vec<(String, Vec<String>)>,
     faults: Vec<Fault>,
 }
 
 impl Parameters {
-    fn read(query: Option<&str>) -> Parameters {
+    pub(super) fn read(query: Option<&str>) -> Parameters {
         let mut given: Vec<(String, Vec<String>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             // A head has few of them.
@@ -99,7 +99,7 @@ impl Parameters {
         values.pop()
     }
 
-    fn page(&mut self, query: Option<&str>) -> Page {
+    pub(super) fn page(&mut self, query: Option<&str>) -> Page {
         let limit = self.take_one("limit").map(|text| text.parse::<usize>().unwrap_or(0));
         if limit.is_some_and(|limit| !(1..=PAGE_RECORDS_MAX).contains(&limit)) {
             let detail = format!("must be a whole number from 1 to {PAGE_RECORDS_MAX}");
@@ -111,7 +111,7 @@ impl Parameters {
     }
 
     /// Ends the reading of a page's parameters, beside which there are none.
-    fn finish(self) -> Result<(), Problem> {
+    pub(super) fn finish(self) -> Result<(), Problem> {
         if let Some((name, _)) = self.given.first() {
             let known = PAGE.iter().map(|&name| name.to_owned()).collect();
             return Err(Refusal::UnknownProperty { pointer: pointer("", name), known }.into());

@@ -194,6 +194,7 @@ pub(super) fn configuration(config: &Config) -> Configuration {
             groups: GROUPS.map(str::to_owned).to_vec(),
             available_to_allocate: formula(&config.ata),
             allow_pool_changing_consumption: config.allow_pool_changing_consumption,
+            ..AllocationDocument::default()
         },
         reservation: ReservationDocument {
             measures: config
@@ -202,6 +203,7 @@ pub(super) fn configuration(config: &Config) -> Configuration {
                 .map(|(own, checked)| (own.clone(), formula(checked)))
                 .collect(),
             allow_unprotected: true,
+            ..ReservationDocument::default()
         },
         ..Document::default()
     };
