@@ -9,6 +9,7 @@ mod crowd;
 mod disconnects;
 mod history;
 mod mix;
+mod model;
 mod once;
 mod order;
 mod oversell;
