@@ -1,12 +1,9 @@
 //! A changed configuration over stored data: what stands in its way, and what never does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde_json::{Value, json};
 
 use super::requests::{
-    all, allocation, balance, changed, consumption, event, groups, pointers, problem, red, stock, without,
+    allocation, balance, changed, consumption, event, pointers, problem, red, stock, without,
 };
 use super::support::{Answer, Service, bicycles};
 
@@ -218,66 +215,4 @@ async fn what_is_forbidden_is_refused_at_once_on_another_instance() {
     one.verify().await;
     one.stop().await;
     other.stop().await;
-}
-
-/// Sends a command again as long as it meets a passing trouble.
-async fn settled(service: &Service, path: &str, body: Value) -> Answer {
-    for _ in 0..100 {
-        let answer = service.post(path, body.clone()).await;
-        if answer.status != 503 {
-            return answer;
-        }
-        problem(&answer, "overloaded");
-    }
-    panic!("{body} was never settled");
-}
-
-/// Allows a consume to change the pool, and forbids it, in turns.
-async fn change(services: [Arc<Service>; 2], turns: usize) {
-    for turn in 0..turns {
-        let document = edit(|document| {
-            document["allocation"]["allowPoolChangingConsumption"] = json!(turn % 2 == 0);
-            document["dataSources"]["pos"]["measures"] =
-                json!(["inbound", "outbound", format!("measure{turn}")]);
-        });
-        let answer = services[turn % 2].configure(document).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-    }
-}
-
-/// Consumes that change the pool, until the configuration does not change any more.
-async fn consume(service: Arc<Service>, task: usize, over: Arc<AtomicBool>) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    while !over.load(Ordering::Relaxed) {
-        let id = format!("{task}-{}", answers.len());
-        let body = without(consumption(&id, "Online", 1), "physicalMeasures");
-        answers.push(settled(&service, "allocation/consume", body).await);
-    }
-    answers
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_that_race_with_changes_are_answered_by_one_of_the_two_rules() {
-    let one = Arc::new(Service::with_stock(100_000).await);
-    let other = Arc::new(Service::start_on(one.database.clone(), &[]).await);
-    one.grant("allocation/allocate", allocation("a", "Online", 100_000)).await;
-    let (services, over) = ([one, other], Arc::new(AtomicBool::new(false)));
-    let consumers = tokio::spawn(all((0..8).map({
-        let (services, over) = (services.clone(), Arc::clone(&over));
-        move |task| consume(Arc::clone(&services[task % 2]), task, Arc::clone(&over))
-    })));
-    change(services.clone(), 20).await;
-    over.store(true, Ordering::Relaxed);
-    let answers = consumers.await.unwrap().concat();
-
-    let granted = answers.iter().filter(|answer| answer.status == 200).count();
-    for answer in answers.iter().filter(|answer| answer.status != 200) {
-        problem(answer, "consumption-not-neutral");
-    }
-    let balances = services[0].balances(json!({"groups": groups("Online")})).await;
-    assert_eq!(balances[0][2], json!(granted), "each is done as it was answered");
-    assert_eq!(services[0].verify().await, 2 + granted);
-    for service in services {
-        Arc::into_inner(service).unwrap().stop().await;
-    }
 }

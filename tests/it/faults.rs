@@ -1,4 +1,4 @@
-//! Trouble between the parts: connections that break, clients that leave, servers that hang,
+//! Trouble between the parts: connections that break, servers that hang,
 //! more than can be taken. Nothing is lost, nothing is done twice, and it passes by itself.
 
 use std::collections::BTreeMap;
@@ -6,18 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
-use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor, Row};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::instances::stop_and_verify;
 use super::load::{Client, back_off, consume};
 use super::process::{Program, signal};
-use super::support::{Answer, bicycles, database, eventually, url};
+use super::support::{Answer, database, eventually, url};
 
 const PRODUCTS: [&str; 4] = ["Bike", "Helmet", "Bell", "Lamp"];
 const STOCK: u32 = 100_000;
@@ -188,76 +184,6 @@ async fn a_database_that_hangs_is_not_waited_for() {
     }
     load.goes_on().await;
     load.end(program, &client, &database).await;
-}
-
-/// Sends a request, or the first half of it, and leaves after a while.
-async fn leave_after(
-    client: &Client,
-    method: &Method,
-    path: &str,
-    body: &Value,
-    share: usize,
-    stay: Duration,
-) {
-    let body = body.to_string();
-    let request = format!(
-        "{method} /api/environment/test/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(client.base.trim_start_matches("http://")).await.unwrap();
-    stream.write_all(&request.as_bytes()[..request.len() * share / 2]).await.unwrap();
-    tokio::time::sleep(stay).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_leave_take_nothing_with_them() {
-    const LEAVERS: usize = 16;
-    const EACH: usize = 25;
-    let (program, client, database) = stocked(&["--readers-max", "2"]).await;
-    let mut tasks = JoinSet::new();
-    for number in 0..LEAVERS {
-        let client = client.clone();
-        tasks.spawn(async move {
-            for count in 0..EACH {
-                let body = consume(&format!("{number}-{count}"), PRODUCTS[count % PRODUCTS.len()], 1);
-                let mut document = bicycles();
-                document["calculatedMeasures"] = json!({"shop.sellable": format!("{number} * pos.inbound")});
-                // At another moment each: before anything happened, in the middle, when all is done.
-                let stay = Duration::from_micros(400 * count as u64);
-                let (method, path, body, share) = match (number + count) % 4 {
-                    0 => (Method::PUT, "configuration", document, 2),
-                    1 => (Method::GET, "configuration", Value::Null, 2),
-                    share => (Method::POST, "allocation/consume", body, share - 1),
-                };
-                leave_after(&client, &method, path, &body, share, stay).await;
-            }
-        });
-    }
-    while let Some(task) = tasks.join_next().await {
-        task.unwrap();
-    }
-    let mut connection = PgConnection::connect_with(&database).await.unwrap();
-    eventually("no transaction is left open", async || {
-        let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                    AND state LIKE 'idle in transaction%'";
-        connection.fetch_one(open).await.unwrap().get::<i64, _>(0) == 0
-    })
-    .await;
-    connection.close().await.unwrap();
-    // Whatever became of them, sent again they are done, and done once; every writer and every
-    // reader is at hand.
-    for number in 0..LEAVERS {
-        for count in 0..EACH {
-            let body = consume(&format!("{number}-{count}"), PRODUCTS[count % PRODUCTS.len()], 1);
-            client.done("allocation/consume", body).await;
-        }
-    }
-    // Both readers at once, and the change of the configuration.
-    let (one, other) = tokio::join!(consumed(&client), consumed(&client));
-    assert_eq!((one, other), (LEAVERS * EACH, LEAVERS * EACH));
-    client.configure().await;
-    stop_and_verify([program], &url(&database), LEAVERS * EACH + 2 * PRODUCTS.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,16 +1,15 @@
 //! Two instances over one database: processes that know nothing of each other.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::task::JoinSet;
 
-use super::load::{Client, allocation, consume, on_hand, place};
+use super::load::{Client, allocation, consume, on_hand};
 use super::process::{Program, run_ringfence};
 use super::support::{bicycles, database, url};
 
@@ -88,102 +87,6 @@ async fn exactly_the_stock_of_a_hot_product_is_sold_and_each_id_once() {
     assert_eq!(versions, (3..3 + STOCK as u64).collect::<Vec<_>>());
     assert_eq!(clients[1].balance("Bike").await, (0, STOCK as u64));
     stop_and_verify(programs, &url(&database), STOCK + 2).await;
-}
-
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
-/// Some operation at some depth of some product: its path and body.
-fn any_command(id: &str, dice: &mut Dice) -> (&'static str, Value) {
-    let mut place = place();
-    place["siteId"] = json!(["1", "2"][dice.roll(2) as usize]);
-    match dice.roll(3) {
-        0 => _ = place.as_object_mut().unwrap().remove("colorId"),
-        1 => place["sizeId"] = json!(["S", "L"][dice.roll(2) as usize]),
-        _ => {}
-    }
-    let groups = [
-        json!({"channel": "Online"}),
-        json!({"channel": "Online", "customerGroup": "VIP"}),
-        json!({"channel": "Store"}),
-    ];
-    let (from, to) = (dice.roll(3) as usize, 1 + dice.roll(2) as usize);
-    let mut body = json!({
-        "id": id, "organizationId": "usmf", "productId": format!("P{}", dice.roll(8)), "dimensions": place,
-        "groups": groups[from], "quantity": 1 + dice.roll(4),
-    });
-    let path = match dice.roll(8) {
-        0..3 => "allocation/allocate",
-        3 => "allocation/unallocate",
-        4 => {
-            body["sourceGroups"] = groups[(from + to) % 3].clone();
-            "allocation/reallocate"
-        }
-        5 | 6 => {
-            body["physicalMeasures"] = json!({"pos": {"inbound": "Subtraction"}});
-            "allocation/consume"
-        }
-        _ => {
-            let stock = body.as_object_mut().unwrap();
-            stock.remove("groups");
-            stock.remove("quantity");
-            stock.insert("quantities".to_owned(), json!({"pos": {"inbound": dice.roll(30)}}));
-            "onhand"
-        }
-    };
-    (path, body)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_mix_of_operations_is_decided_in_one_order() {
-    const EACH: usize = 25;
-    let database = database().await;
-    let (programs, clients) = pair(&database).await;
-    // The versions answered, by the shallowest node of the chain.
-    let versions: Arc<Mutex<BTreeMap<String, Vec<u64>>>> = Arc::default();
-    let mut tasks = JoinSet::new();
-    for number in 0..CLIENTS {
-        let (clients, versions) = (clients.clone(), Arc::clone(&versions));
-        tasks.spawn(async move {
-            let mut dice = Dice(number as u64);
-            for count in 0..EACH {
-                let (path, body) = any_command(&format!("{number}-{count}"), &mut dice);
-                let first = clients[(number + count) % 2].settle(path, &body).await;
-                let second = clients[(number + count + 1) % 2].settle(path, &body).await;
-                let granted = match (first.status, second.status) {
-                    (200, 200) => {
-                        assert_eq!(first.text, second.text);
-                        assert_eq!(second.header("idempotent-replayed"), Some("true"));
-                        first
-                    }
-                    // Refused once, it is judged afresh.
-                    (409, 200) => second,
-                    (409, 409) => continue,
-                    statuses => panic!("{path} {body}: {statuses:?} {} {}", first.text, second.text),
-                };
-                let root = format!("{} {}", body["productId"], body["dimensions"]["siteId"]);
-                let version = granted.json()["version"].as_u64().unwrap();
-                versions.lock().unwrap().entry(root).or_default().push(version);
-            }
-        });
-    }
-    join(tasks).await;
-    let mut versions = std::mem::take(&mut *versions.lock().unwrap());
-    assert_eq!(versions.len(), 16);
-    for (root, versions) in &mut versions {
-        versions.sort_unstable();
-        assert_eq!(*versions, (1..=versions.len() as u64).collect::<Vec<_>>(), "{root}");
-    }
-    let events = versions.values().map(Vec::len).sum();
-    assert!(events > CLIENTS * EACH / 4, "most are refused: {events}");
-    stop_and_verify(programs, &url(&database), events).await;
 }
 
 #[tokio::test]

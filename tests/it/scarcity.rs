@@ -75,42 +75,6 @@ async fn two_instances_give_out_exactly_the_stock_together() {
     }
 }
 
-/// Sends every command to both instances at once, as a client does that cannot wait.
-async fn grab_twice(instances: [Arc<Service>; 2], task: usize) -> usize {
-    let mut consumed = 0;
-    for turn in 0..TURNS {
-        let body = consumption(&format!("c-{task}-{turn}"), "Online", 1);
-        let (first, second) = tokio::join!(
-            instances[0].post("allocation/consume", body.clone()),
-            instances[1].post("allocation/consume", body)
-        );
-        assert_eq!(is_granted(&first), is_granted(&second), "{} {}", first.text, second.text);
-        if is_granted(&first) {
-            assert_eq!(first.text, second.text);
-            let replays = [&first, &second].map(|answer| answer.header("idempotent-replayed").is_some());
-            assert_ne!(replays[0], replays[1], "one of them did it");
-            consumed += 1;
-        }
-    }
-    consumed
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_both_instances_are_asked_at_once_is_done_by_one() {
-    let one = Arc::new(Service::with_stock(STOCK as i64).await);
-    let other = Arc::new(Service::start_on(one.database.clone(), &[]).await);
-    one.grant("allocation/allocate", allocation("all", "Online", STOCK as i64)).await;
-    let instances = [one, other];
-    let consumed = all((0..TASKS).map(|task| grab_twice(instances.clone(), task))).await;
-    assert_eq!(consumed.iter().sum::<usize>(), STOCK);
-    let expected = json!([["Online", 0, STOCK, STOCK, STOCK]]);
-    assert_eq!(instances[0].balances(json!({})).await, expected);
-    assert_eq!(instances[1].verify().await, 2 + STOCK);
-    for service in instances {
-        Arc::into_inner(service).unwrap().stop().await;
-    }
-}
-
 /// Hands stock from group to group, and back, over two instances: it is neither made nor lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_handed_around_stays_the_same_in_all() {

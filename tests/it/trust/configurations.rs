@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
 
-use super::crowd::{Pair, crowd};
+use super::crowd::{CLIENTS, Pair, crowd};
 use super::history::{Rules, audit};
 use super::mix::bicycles;
 use super::scale;
@@ -100,7 +100,7 @@ async fn while_the_rules_change_every_command_is_judged_by_one_version_of_them()
     let first = vec![Rules { config: rules(0).0, sent: began, answered: Instant::now() }];
     let stop = Arc::new(AtomicBool::new(false));
     let changes = tokio::spawn(change(pair.clients.clone(), first, Arc::clone(&stop)));
-    let entries = crowd(&pair.clients, 0..commands, |number, dice| {
+    let entries = crowd(&pair.clients, CLIENTS, 0..commands, |number, dice| {
         TAKEN.fetch_add(1, Ordering::Relaxed);
         format!("P{}", number / (4 * OF_A_PRODUCT) * 4 + dice.roll(4))
     })

@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 use super::history::Entry;
 use super::mix::{Dice, any_request};
 use super::wire::{read, written};
-use crate::load::Client;
+use crate::load::{Client, back_off};
 use crate::naive::Request;
 use crate::process::Program;
 use crate::support::{Answer, database, url};
 
+/// As many as there are in a rush.
 pub(crate) const CLIENTS: usize = 64;
 
 /// Two instances of the program over one database.
@@ -49,8 +50,19 @@ struct Told {
 
 async fn tell(client: &Client, path: &str, body: &serde_json::Value) -> Told {
     let sent = Instant::now();
-    let answer = client.settle(path, body).await;
+    let answer = settle(client, path, body).await;
     Told { sent, answered: Instant::now(), answer }
+}
+
+/// Sends a command until it is known what became of it; also one that is a line of a bulk.
+pub(crate) async fn settle(client: &Client, path: &str, body: &serde_json::Value) -> Answer {
+    loop {
+        let answer = client.settle(path, body).await;
+        if answer.status != 207 || answer.json()[0]["status"] != 503 {
+            return answer;
+        }
+        back_off().await;
+    }
 }
 
 impl Told {
@@ -115,16 +127,17 @@ pub(crate) enum Times {
     AtOnce,
 }
 
-/// Sends the commands of these numbers, each by whoever is free, about products that the
+/// Has so many clients send the commands of these numbers, each by whoever is free, about products that the
 /// number says. Answers what was written down.
 pub(crate) async fn crowd(
     clients: &[Client; 2],
+    size: usize,
     numbers: std::ops::Range<u64>,
     product: impl Fn(u64, &mut Dice) -> String + Copy + Send + 'static,
 ) -> Vec<Entry> {
     let next = Arc::new(AtomicU64::new(numbers.start));
     let mut tasks = JoinSet::new();
-    for _ in 0..CLIENTS {
+    for _ in 0..size {
         let (clients, next) = (clients.clone(), Arc::clone(&next));
         tasks.spawn(async move {
             let mut entries = Vec::new();

@@ -19,6 +19,7 @@ mod faults_stops;
 mod faults_wire;
 mod history;
 mod mix;
+mod model;
 mod once;
 mod order;
 mod oversell;

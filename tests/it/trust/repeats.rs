@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::crowd::{CLIENTS, Pair};
+use super::crowd::{CLIENTS, Pair, settle};
 use super::history::path_of;
 use super::mix::{Dice, any_request, texts};
 use super::scale;
@@ -36,7 +36,7 @@ impl First {
 
     async fn again(&self, client: &Client) {
         let (path, body) = written(&self.id, &self.product, &self.request).unwrap();
-        let again = client.settle(&path, &body).await;
+        let again = settle(client, &path, &body).await;
         assert_eq!((again.status, &again.text), (200, &self.answer.text), "{path} {body}");
         // A bulk says nothing in its head, because its lines may differ.
         let expected = (!path.ends_with("/bulk")).then_some("true");
@@ -74,7 +74,7 @@ impl First {
 
     async fn refused(&self, client: &Client, (product, request): &(String, Request)) {
         let (path, body) = written(&self.id, product, request).unwrap();
-        let refused = client.settle(&path, &body).await;
+        let refused = settle(client, &path, &body).await;
         let is_line = path.ends_with("/bulk");
         assert_eq!(refused.status, if is_line { 207 } else { 422 }, "{path} {body}: {}", refused.text);
         let json = refused.json();
@@ -98,7 +98,7 @@ async fn ask(clients: &[Client; 2], commands: u64) -> Vec<Arc<First>> {
                 let (id, product) = (number.to_string(), format!("P{}", dice.roll(8)));
                 let request = any_request(&mut dice);
                 let (path, body) = written(&id, &product, &request).unwrap();
-                let answer = clients[dice.roll(2) as usize].settle(&path, &body).await;
+                let answer = settle(&clients[dice.roll(2) as usize], &path, &body).await;
                 firsts.push(Arc::new(First { id, product, request, answer }));
             }
         });
