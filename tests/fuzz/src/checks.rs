@@ -91,7 +91,8 @@ pub fn configuration(data: &[u8]) -> usize {
 /// are a measure's name and a quantity.
 pub fn formula(data: &[u8]) -> usize {
     let Ok(text) = std::str::from_utf8(data) else { return 0 };
-    if let Ok(quantity) = Quantity::parse(text) {
+    let quantity = Quantity::parse(text);
+    if let Ok(quantity) = quantity {
         assert_eq!(quantity.to_string().parse(), Ok(quantity));
         let json = serde_json::to_string(&quantity).expect("a quantity becomes JSON");
         assert_eq!(serde_json::from_str::<Quantity>(&json).expect("and is read again"), quantity);
@@ -108,7 +109,7 @@ pub fn formula(data: &[u8]) -> usize {
         });
         Ok(configured(index))
     };
-    let Ok(formula) = Formula::parse(text, slot) else { return 0 };
+    let Ok(formula) = Formula::parse(text, slot) else { return usize::from(quantity.is_ok()) };
     let written: Vec<String> = formula
         .terms()
         .iter()
