@@ -18,8 +18,11 @@ use crate::{demo, engine};
 
 /// Longest that the start waits for the database.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Longest that the writers have to finish what is queued when the service stops.
-const WRITERS_DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Longest that the writers have, when the service stops and open requests have ended, for what
+/// nobody waits for any more. With the 10 s of the requests it is over before 15 s are.
+const WRITERS_DRAIN_MAX: Duration = Duration::from_secs(3);
+/// Longest that the readers' connections may take to say goodbye.
+const READERS_CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why the service did not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -235,6 +238,6 @@ async fn serve(
     failed |= drained.await.is_err();
     // A connection that went back while the database did not answer is asked whether it lives,
     // and not given up on by the pool.
-    let _ = tokio::time::timeout(round_trip_max, readers.close()).await;
+    let _ = tokio::time::timeout(READERS_CLOSE_MAX, readers.close()).await;
     if failed { Err(StartError::Writer) } else { Ok(()) }
 }

@@ -10,7 +10,7 @@ use crate::domain::command::{Command, ProductKey, Request, Target};
 use crate::domain::document::Document;
 use crate::domain::name::Value;
 use crate::engine::Handle;
-use crate::store::StoreError;
+use crate::store::Reader;
 use crate::store::configuration::{self, Precondition, Versioned};
 
 const ENVIRONMENT: &str = "demo";
@@ -53,7 +53,7 @@ const ALLOCATIONS: [(&[(&str, &str)], &str); 3] = [
 /// When the database or the engine does not do it.
 pub async fn set_up(readers: &PgPool, engine: &Handle) -> Result<(), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Demo(error.to_string());
-    let mut connection = readers.acquire().await.map_err(StoreError::from)?;
+    let mut connection = Reader::of(readers).await?;
     let stored = match configuration::read(&mut connection, ENVIRONMENT, None).await? {
         Some(stored) => stored,
         None => {

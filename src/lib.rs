@@ -25,18 +25,22 @@
 //!       same for the document
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
-//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `configuration.rs`, `health.rs`: the handlers
+//!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
+//!       handlers
+//!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
-//!       answers that are written while they are read
+//!       answers that are written while they are read; `promises.rs` is what their records say of the
+//!       days to come
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
 //!     - `intake.rs` what waits for it; `loading.rs` reads what the books lack; `answers.rs` answers what
-//!       was committed; `link.rs` its connection, every exchange bounded
+//!       was committed; `link.rs` its connection, every exchange bounded; `pulse.rs` how it gets on
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
-//!       `onhand.rs` as a stream
+//!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
+//!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //! - `domain/`: the pure core; cannot fail, only refuse
@@ -44,7 +48,9 @@
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
 //!       may follow it, made by `configuration/builder.rs`
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
-//!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it
+//!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
+//!       a list of reservations asks for
+//!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -79,7 +85,8 @@
 //!    movements and its balances are made in one place, `domain/decide.rs`.
 //! 3. *A node's total is its own quantity and the totals of its children.* Only
 //!    `Stock::apply_movements` moves quantities, and it walks the chain.
-//! 4. *A reservation keeps 0 ≤ remaining ≤ quantity.* `decide` frees at most what remains; a CHECK.
+//! 4. *A reservation keeps 0 ≤ remaining ≤ quantity, and giving back takes no measure below zero.*
+//!    `decide` frees at most what remains, and what the measure still holds; a CHECK on the first.
 //! 5. *No grant takes what is available on its chain below zero.* `decide` takes the least over the
 //!    chain; every node of the chain is written, guarded by the version that was decided on.
 //! 6. *The ledger replayed gives the stored state.* Ledger and state are written by one statement,
@@ -140,6 +147,15 @@
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.
 //!
+//! **What is given back without naming a reservation is no one reservation's.** Which one it was cannot
+//! be known, and a guess would be wrong for a client that names another. So it lowers the measure and
+//! leaves every remaining quantity alone; an unreserve then frees no more than the measure still holds
+//! there, and tells the rest. However the two ways are mixed, no more is given back than was reserved.
+//!
+//! **An unreserve names no product**, but everything is routed by product. HTTP looks it up, all lines
+//! of a bulk at once: a reservation keeps its product for ever, so that needs no guard. One that is not
+//! found is judged by a writer all the same, which may know its event as one that happened.
+//!
 //! **Measures are kept in slots.** A node has two arrays of quantities, its own and the totals. A measure
 //! gets a place in them once per environment, for ever: a new measure rewrites nothing, and a node is
 //! one row however many measures there are. The ledger names measures in full.
@@ -152,6 +168,13 @@
 //! own with a time of their own, and a client that reads slowly holds up nobody else. An answer that
 //! cannot be written to its end is cut off, and cannot be taken for a whole one. See
 //! `http/onhand_records.rs`.
+//!
+//! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
+//! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is
+//! decided when the command is made, by the clock of who takes it; nothing later asks what day it is but
+//! by the time in the ledger. What a batch schedules has statements of its own, in one transaction
+//! behind the batch's, whose guards hold for both: batches without a schedule pay nothing. See
+//! `domain/promise.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

@@ -37,8 +37,12 @@ async fn main() -> ExitCode {
 
 async fn serve(settings: Serve) -> Result<ExitCode, StartError> {
     telemetry::start(settings.log_json);
-    let stop = stop_signal();
-    let app = App::build(settings).await?;
+    let mut stop = stop_signal();
+    let app = tokio::select! {
+        app = App::build(settings) => app?,
+        // Nothing was taken in yet that would have to be finished.
+        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(ExitCode::SUCCESS),
+    };
     // Whoever does not read it any more does not stop the service.
     app.run(|url| _ = writeln!(io::stdout(), "listening on {url}"), stop).await?;
     Ok(ExitCode::SUCCESS)
@@ -47,13 +51,13 @@ async fn serve(settings: Serve) -> Result<ExitCode, StartError> {
 /// Becomes true with the first signal to stop; the second one ends the process at once.
 fn stop_signal() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
+    // At once: one that comes before it is listened to ends the process.
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        tracing::error!("signals cannot be listened to");
+        return receiver;
+    };
     tokio::spawn(async move {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("signals cannot be listened to");
-            return;
-        };
         for attempt in 0..2 {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -80,9 +80,10 @@ pub struct Serve {
     /// Writers, each with a queue and a database connection of its own.
     #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub shards: u16,
-    /// Commands that may wait for one writer; more are answered 503.
-    #[arg(long, env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub queue_commands_max: u32,
+    /// Commands that may wait for one writer; more are answered 503 [default: as many as one
+    /// commit takes, so that nobody waits for two].
+    #[arg(long, env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue_commands_max: Option<u32>,
     /// Commands that one commit takes.
     #[arg(long, env = "RINGFENCE_BATCH_COMMANDS_MAX", value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch_commands_max: u32,
@@ -122,7 +123,10 @@ pub struct Serve {
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest body of a bulk, in bytes (a limit of the wire contract).
 const BULK_BODY_BYTES_MAX: usize = 8 << 20;
-/// What the bodies of all open requests may have, in bytes.
+/// Longest body that needs no room among all bodies, in bytes: those of commands. With as many
+/// connections as there may be, they take as much again as all others.
+const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+/// What the larger bodies of all open requests may have, in bytes.
 const ALL_BODIES_BYTES_MAX: usize = 64 << 20;
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -131,6 +135,9 @@ const HEADERS_MAX: usize = 64;
 /// Most lines of a bulk. A writer remembers as many events at least, and as many as a batch
 /// has: what it looked up for one must all be there when it decides it.
 const BULK_LINES_MAX: usize = 5_000;
+/// How long the service is not ready after the database would not have a batch, unless it had
+/// one since: without requests it could not notice that it will again.
+const TROUBLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 impl Serve {
     /// Longest that one exchange with the database may take.
@@ -142,12 +149,14 @@ impl Serve {
     pub fn engine_limits(&self) -> engine::Limits {
         engine::Limits {
             shards: usize::from(self.shards),
-            queue_commands_max: self.queue_commands_max as usize,
+            queue_commands_max: self.queue_commands_max.unwrap_or(self.batch_commands_max) as usize,
             batch_commands_max: self.batch_commands_max as usize,
             books_entries_max: self.books_entries_max as usize,
             recent_events_max: (self.recent_events_max.max(self.batch_commands_max) as usize)
                 .max(BULK_LINES_MAX),
             round_trip_max: self.round_trip_max(),
+            batch_time_max: self.round_trip_max() / 2,
+            trouble_time_max: TROUBLE_TIME_MAX,
         }
     }
 
@@ -156,6 +165,7 @@ impl Serve {
         http::Limits {
             body_bytes_max: BODY_BYTES_MAX,
             bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
+            small_body_bytes_max: SMALL_BODY_BYTES_MAX,
             all_bodies_bytes_max: ALL_BODIES_BYTES_MAX,
             body_time_max: Duration::from_millis(self.body_time_max_ms),
         }

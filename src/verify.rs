@@ -182,6 +182,15 @@ fn compare_stock(
         let stored = stored.nodes.get(path).unwrap_or(&nothing);
         compare_nodes(&place, replayed, stored, configuration, differences);
     }
+    let paths: BTreeSet<_> = replayed.schedules.keys().chain(stored.schedules.keys()).collect();
+    for path in paths {
+        let of = |stock: &Stock| stock.schedules.get(path).cloned().unwrap_or_default();
+        let (replayed, stored) = (of(replayed), of(stored));
+        if replayed != stored {
+            let place = format!("{place} at {}", configuration.dimensions().place(path.values()));
+            differences.push(format!("{place}: the schedule is {stored:?}, the ledger gives {replayed:?}"));
+        }
+    }
     let ids: BTreeSet<_> = replayed.reservations.keys().chain(stored.reservations.keys()).collect();
     for id in ids {
         match (replayed.reservations.get(id), stored.reservations.get(id)) {

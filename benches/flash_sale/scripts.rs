@@ -26,14 +26,7 @@ const CONSUME: &str = head!("POST", "allocation/consume");
 const QUERY: &str = head!("POST", "allocation/query");
 
 /// The configuration of the sale.
-pub const CONFIGURATION: &str = r#"{
-    "dimensions": ["siteId", "locationId", "colorId", "sizeId"], "requiredDimensions": 2,
-    "dataSources": {"pos": {"measures": ["inbound", "outbound"]}},
-    "allocation": {
-        "groups": ["channel", "region", "customerGroup"],
-        "availableToAllocate": "pos.inbound - @iv.@softreserved - @iv.@allocated"
-    }
-}"#;
+pub const CONFIGURATION: &str = include_str!("../sale.json");
 const ORGANIZATION: &str = r#""organizationId":"usmf""#;
 const DIMENSIONS: &str = r#""dimensions":{"siteId":"1","locationId":"11","colorId":"red"}"#;
 const GROUPS: &str = r#""groups":{"channel":"Web","region":"London","customerGroup":"VIP"}"#;

@@ -39,7 +39,7 @@ pub async fn serve(database_url: &str, connections: u32) {
         while let Some(submission) = receiver.recv().await {
             let pool = writers.clone();
             tokio::spawn(async move {
-                let Submission { commands, configuration, reply } = submission;
+                let Submission { commands, configuration, reply, .. } = submission;
                 let answer = work(&pool, &commands[0], &configuration).await;
                 let _ = reply.send(answer.map(|receipt| vec![receipt]).map_err(Into::into));
             });

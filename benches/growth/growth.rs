@@ -1,6 +1,6 @@
 //! Time per command while one thing grows and all else stays.
 
-use crate::compare::{Bench, Side};
+use crate::compare::{Bench, Case, Side};
 use crate::seed::Size;
 
 /// Products that a load is spread over, so that it is the database that grows and not what
@@ -14,20 +14,20 @@ pub fn spread(place: u64, of: u64, over: u64) -> u64 {
     place * over / of
 }
 
+/// Consumes of any product that the load is spread over.
+fn of_any_product(case: &Case) -> Side {
+    case.side(|size, text, random| {
+        let product = random.below(WORKING_SET);
+        size.consume(text, random, (product, 0, 0));
+    })
+}
+
 /// The groups of the hierarchy.
 pub async fn groups(bench: &mut Bench) {
     let sizes =
         [1, 2, 4, 8].map(|groups| (groups, Size { products: WORKING_SET, groups, ..Size::default() }));
     let cases = bench.cases("groups", sizes).await;
-    let sides: Vec<Side> = cases
-        .iter()
-        .map(|case| {
-            case.side(|size, text, random| {
-                let product = random.below(WORKING_SET);
-                size.consume(text, random, (product, 0, 0));
-            })
-        })
-        .collect();
+    let sides: Vec<Side> = cases.iter().map(of_any_product).collect();
     bench.compare("levels of groups", true, &sides).await;
     bench.end(cases).await;
 }
@@ -86,15 +86,7 @@ pub async fn events(bench: &mut Bench) {
     let sizes = [0, 100_000, 1_000_000, 10_000_000]
         .map(|events| (events, Size { products: WORKING_SET, events, ..Size::default() }));
     let cases = bench.cases("events", sizes).await;
-    let sides: Vec<Side> = cases
-        .iter()
-        .map(|case| {
-            case.side(|size, text, random| {
-                let product = random.below(WORKING_SET);
-                size.consume(text, random, (product, 0, 0));
-            })
-        })
-        .collect();
+    let sides: Vec<Side> = cases.iter().map(of_any_product).collect();
     bench.compare("events in the ledger", true, &sides).await;
     bench.end(cases).await;
 }

@@ -1,14 +1,13 @@
 //! A closed-loop load that costs little: one thread, buffers that are used again.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use crate::connection::Connection;
 
 /// Writes a client's next request.
 pub type Body = Arc<dyn Fn(&mut String, &mut Random) + Send + Sync>;
@@ -54,7 +53,7 @@ async fn client(
     counted: Instant,
     end: Instant,
 ) -> Vec<u32> {
-    let mut connection = Connection::open(address, path).await;
+    let mut client = Client::open(address, path).await;
     let mut random = Random::default();
     let mut text = String::new();
     let mut latencies_us = Vec::with_capacity(1 << 16);
@@ -65,7 +64,7 @@ async fn client(
         if sent >= end {
             return latencies_us;
         }
-        connection.post(&text).await;
+        client.post(&text).await;
         if sent >= counted {
             latencies_us.push(sent.elapsed().as_micros() as u32);
         }
@@ -103,46 +102,24 @@ impl Random {
     }
 }
 
-/// A connection that speaks just enough HTTP for the answers that the service gives.
-pub struct Connection {
-    stream: TcpStream,
+/// A client that posts to one path.
+pub struct Client {
+    connection: Connection,
     head: String,
-    request: Vec<u8>,
-    answer: Vec<u8>,
 }
 
-impl Connection {
-    pub async fn open(address: SocketAddr, path: &str) -> Connection {
-        let stream = TcpStream::connect(address).await.expect("the service listens");
-        stream.set_nodelay(true).expect("a TCP socket");
+impl Client {
+    pub async fn open(address: SocketAddr, path: &str) -> Client {
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: "
         );
-        Connection { stream, head, request: Vec::with_capacity(1024), answer: Vec::with_capacity(4096) }
+        Client { connection: Connection::open(address).await, head }
     }
 
     /// Posts a body, which must be answered with 200.
     pub async fn post(&mut self, body: &str) {
-        self.request.clear();
-        write!(self.request, "{}{}\r\n\r\n{body}", self.head, body.len()).expect("a buffer takes all");
-        self.stream.write_all(&self.request).await.expect("the connection stays open");
-        self.answer.clear();
-        while !is_whole(&self.answer) {
-            let read = self.stream.read_buf(&mut self.answer).await.expect("the connection stays open");
-            assert!(read > 0, "the service closed the connection");
-        }
-        let refused = || format!("{body} was answered {}", String::from_utf8_lossy(&self.answer));
-        assert!(self.answer[9..].starts_with(b"200"), "{}", refused());
+        self.connection.body().extend_from_slice(body.as_bytes());
+        let answer = self.connection.exchange(&self.head).await;
+        assert!(answer.status == 200, "{body} was answered {}: {}", answer.status, answer.text());
     }
-}
-
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(head_end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
-    let head = std::str::from_utf8(&answer[..head_end]).expect("a head is ASCII");
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("content-length").then_some(value)
-    });
-    let length: usize = length.expect("a length").parse().expect("a number");
-    answer.len() >= head_end + 4 + length
 }

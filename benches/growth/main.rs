@@ -12,6 +12,9 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 
 mod compare;
+#[path = "../flash_sale/connection.rs"]
+#[allow(dead_code, reason = "this load needs less of it")]
+mod connection;
 mod growth;
 mod load;
 mod products;

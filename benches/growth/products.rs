@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::compare::{Bench, CONSUME, Case, Side, median};
 use crate::growth::{WORKING_SET, spread};
-use crate::load::{self, Body, Connection, Random};
+use crate::load::{self, Body, Client, Random};
 use crate::seed::Size;
 use crate::service::Service;
 
@@ -102,7 +102,7 @@ async fn startup(bench: &mut Bench, case: &Case) {
         listened_ms.push(service.listened_after.as_secs_f64() * 1000.0);
         let mut body = String::new();
         case.database.size.consume(&mut body, &mut Random::default(), (0, 0, 0));
-        Connection::open(service.address, CONSUME).await.post(&body).await;
+        Client::open(service.address, CONSUME).await.post(&body).await;
         answered_ms.push(service.began.elapsed().as_secs_f64() * 1000.0);
     }
     for (until, figures) in [("`listening on`", listened_ms), ("the first command is done", answered_ms)] {

@@ -14,14 +14,7 @@ use ringfence::store::configuration::Versioned;
 
 use super::print_allocations;
 
-pub const CONFIGURATION: &str = r#"{
-    "dimensions": ["siteId", "locationId", "colorId", "sizeId"], "requiredDimensions": 2,
-    "dataSources": {"pos": {"measures": ["inbound", "outbound"]}},
-    "allocation": {
-        "groups": ["channel", "region", "customerGroup"],
-        "availableToAllocate": "pos.inbound - @iv.@softreserved - @iv.@allocated"
-    }
-}"#;
+pub const CONFIGURATION: &str = include_str!("../sale.json");
 /// Any time will do.
 const NOW: Timestamp = Timestamp(1_750_000_000_000_000);
 const STOCK: &str = "1000000000000000";

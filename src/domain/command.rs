@@ -1,9 +1,11 @@
 //! What was asked, validated: a [`Command`] that exists is well formed under the
 //! configuration that it was made with.
 
+mod schedule;
+
 use std::borrow::Cow;
 
-use uuid::Uuid;
+use time::Date;
 
 use super::configuration::{CONSUMED, Configuration, PREDEFINED_SOURCE, SOFT_RESERVED};
 use super::dimensions::{DimensionPath, Pairs};
@@ -12,6 +14,7 @@ use super::groups::GroupPath;
 use super::name::Value;
 use super::quantity::{InvalidQuantity, Quantity};
 use super::refusal::{Fault, Refusal, pointer};
+use super::schedule::Days;
 use super::state::ReservationId;
 
 /// A point in time: microseconds since 1970, UTC.
@@ -74,6 +77,8 @@ pub enum Operation {
     ChangeOnHand { changes: Movements, settlement: Option<Settlement> },
     /// Reports what stock there is; `values` may be 0 or negative.
     SetOnHand { values: Movements, modified_at: Option<Timestamp> },
+    /// Says what is expected to happen; `changes` are signed or 0, and move nothing yet.
+    ChangeSchedule { changes: Days },
 }
 
 /// Consumed stock that has left.
@@ -95,14 +100,69 @@ pub type Quantities<'a> = PerMeasure<'a, Cow<'a, str>>;
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are the wire's own words")]
 pub enum Request<'a> {
-    Allocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
-    Unallocate { groups: Pairs<'a>, quantity: Cow<'a, str> },
-    Reallocate { source_groups: Pairs<'a>, groups: Pairs<'a>, quantity: Cow<'a, str> },
-    Consume { groups: Pairs<'a>, quantity: Cow<'a, str>, physical_measures: PerMeasure<'a, Direction> },
-    Reserve { source: Cow<'a, str>, measure: Cow<'a, str>, quantity: Cow<'a, str>, checked: bool },
-    Unreserve { reservation: Uuid, quantity: Cow<'a, str> },
-    ChangeOnHand { quantities: Quantities<'a>, groups: Option<Pairs<'a>> },
-    SetOnHand { quantities: Quantities<'a>, modified_at: Option<Timestamp> },
+    Allocate {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Unallocate {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Reallocate {
+        source_groups: Pairs<'a>,
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+    },
+    Consume {
+        groups: Pairs<'a>,
+        quantity: Cow<'a, str>,
+        physical_measures: PerMeasure<'a, Direction>,
+    },
+    Reserve {
+        quantities: Quantities<'a>,
+        form: ReserveForm,
+        checked: bool,
+    },
+    Unreserve {
+        reservation: Cow<'a, str>,
+        quantity: Cow<'a, str>,
+    },
+    ChangeOnHand {
+        quantities: Quantities<'a>,
+        groups: Option<Pairs<'a>>,
+    },
+    SetOnHand {
+        quantities: Quantities<'a>,
+        modified_at: Option<Timestamp>,
+    },
+    /// `today` is where the days that may be given begin. None for a repeat: its days were right
+    /// when they were first given.
+    ChangeSchedule {
+        by_day: Vec<(Cow<'a, str>, Quantities<'a>)>,
+        today: Option<Date>,
+    },
+}
+
+impl Request<'_> {
+    /// The same request as one that repeats what was granted before, on whatever day it was.
+    #[must_use]
+    pub fn as_repeat(&self) -> Self {
+        match self {
+            Request::ChangeSchedule { by_day, .. } => {
+                Request::ChangeSchedule { by_day: by_day.clone(), today: None }
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// How a request says what it reserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReserveForm {
+    /// `quantityDataSource`, `modifier` and `quantity`.
+    Modifier,
+    /// `quantities`.
+    Quantities,
 }
 
 /// Whether a consume adds its quantity to a measure or takes it from there.
@@ -143,7 +203,11 @@ impl Command {
         let groups = Groups::read(configuration, request)?;
         let path = configuration.path(target.dimension_data_source.as_deref(), &target.dimensions)?;
         check_key(target, &path, &groups)?;
-        if !matches!(request, Request::ChangeOnHand { .. } | Request::SetOnHand { .. }) {
+        let reports = matches!(
+            request,
+            Request::ChangeOnHand { .. } | Request::SetOnHand { .. } | Request::ChangeSchedule { .. }
+        );
+        if !reports {
             configuration.dimensions().require(&path)?;
         }
         let operation = operation(configuration, groups, request)?;
@@ -196,7 +260,10 @@ impl Groups {
             | Request::Unallocate { groups, .. }
             | Request::Consume { groups, .. } => (None, Some(groups)),
             Request::ChangeOnHand { groups, .. } => (None, groups.as_ref()),
-            Request::Reserve { .. } | Request::Unreserve { .. } | Request::SetOnHand { .. } => (None, None),
+            Request::Reserve { .. }
+            | Request::Unreserve { .. }
+            | Request::SetOnHand { .. }
+            | Request::ChangeSchedule { .. } => (None, None),
         };
         Ok(Groups {
             source: source.map(|given| read("/sourceGroups", given)).transpose()?,
@@ -242,18 +309,19 @@ fn operation(
             let modifiers = modifiers(configuration, physical_measures, quantity)?;
             Ok(Operation::Consume { groups: groups.target()?, quantity, modifiers })
         }
-        Request::Reserve { source, measure, quantity, checked } => {
-            reserve(configuration, source, measure, quantity, *checked)
+        Request::Reserve { quantities, form, checked } => reserve(configuration, quantities, *form, *checked),
+        Request::Unreserve { reservation, quantity } => {
+            let quantity = positive("/OffsetQty", quantity)?;
+            let unknown = || Refusal::UnknownReservation(shortened(reservation));
+            let reservation = ReservationId::parse(reservation).ok_or_else(unknown)?;
+            Ok(Operation::Unreserve { reservation, quantity })
         }
-        Request::Unreserve { reservation, quantity } => Ok(Operation::Unreserve {
-            reservation: ReservationId(*reservation),
-            quantity: positive("/OffsetQty", quantity)?,
-        }),
         Request::ChangeOnHand { quantities, .. } => change_on_hand(configuration, groups.target, quantities),
         Request::SetOnHand { quantities, modified_at } => {
-            let values = on_hand(configuration, quantities)?;
+            let values = on_hand(configuration, "/quantities", quantities)?;
             Ok(Operation::SetOnHand { values, modified_at: *modified_at })
         }
+        Request::ChangeSchedule { by_day, today } => schedule::change(configuration, by_day, *today),
     }
 }
 
@@ -263,13 +331,17 @@ fn quantity(
     parse: impl Fn(&str) -> Result<Quantity, InvalidQuantity>,
 ) -> Result<Quantity, Refusal> {
     parse(text).map_err(|reason| {
-        let text = if text.chars().count() > 40 {
-            text.chars().take(40).chain("…".chars()).collect()
-        } else {
-            text.to_owned()
-        };
+        let text = shortened(text);
         Refusal::InvalidQuantity { pointer: pointer.to_owned(), text, reason }
     })
+}
+
+/// Enough of a text to know it again.
+fn shortened(text: &str) -> String {
+    if text.chars().count() > 40 {
+        return text.chars().take(40).chain("…".chars()).collect();
+    }
+    text.to_owned()
 }
 
 fn positive(pointer: &str, text: &str) -> Result<Quantity, Refusal> {
@@ -333,19 +405,23 @@ fn user_measure(
     }
 }
 
-fn on_hand(configuration: &Configuration, quantities: &Quantities<'_>) -> Result<Movements, Refusal> {
+fn on_hand(
+    configuration: &Configuration,
+    place: &str,
+    quantities: &Quantities<'_>,
+) -> Result<Movements, Refusal> {
     let mut movements = Movements::new();
     for (source, measures) in quantities {
         for (measure, text) in measures {
-            let place = pointer(&pointer("/quantities", source), measure);
+            let place = pointer(&pointer(place, source), measure);
             let slot = user_measure(configuration, || place.clone(), source, measure, false)?;
             movements.push((slot, quantity(&place, text, Quantity::parse)?));
         }
     }
     if movements.is_empty() {
-        return Err(invalid("/quantities", "must give one measure at least"));
+        return Err(invalid(place, "must give one measure at least"));
     }
-    in_order(movements, "/quantities")
+    in_order(movements, place)
 }
 
 fn change_on_hand(
@@ -391,29 +467,48 @@ fn change_on_hand(
     let changes = if rest.is_empty() && settlement.is_some() {
         Movements::new()
     } else {
-        on_hand(configuration, &rest)?
+        on_hand(configuration, "/quantities", &rest)?
     };
     Ok(Operation::ChangeOnHand { changes, settlement })
 }
 
 fn reserve(
     configuration: &Configuration,
-    source: &str,
-    measure: &str,
-    text: &str,
+    quantities: &Quantities<'_>,
+    form: ReserveForm,
     checked: bool,
 ) -> Result<Operation, Refusal> {
-    let place = "/modifier".to_owned();
+    let mut given = quantities
+        .iter()
+        .flat_map(|(source, measures)| measures.iter().map(move |(measure, text)| (source, measure, text)));
+    let (Some((source, measure, text)), None) = (given.next(), given.next()) else {
+        return Err(invalid("/quantities", "must give exactly one measure, the one that is reserved"));
+    };
+    let (of_measure, of_quantity) = match form {
+        ReserveForm::Modifier => ("/modifier".to_owned(), "/quantity".to_owned()),
+        ReserveForm::Quantities => {
+            let place = pointer(&pointer("/quantities", source), measure);
+            (place.clone(), place)
+        }
+    };
     let slot = configuration
         .measure(source, measure)
         .filter(|&slot| configuration.available_for_reservation(slot).is_some())
         .ok_or_else(|| Refusal::UnknownMeasure {
-            pointer: place,
+            pointer: of_measure,
             why: " that the configuration lists for reservation".to_owned(),
         })?;
-    let signed = quantity("/quantity", text, Quantity::parse)?;
-    if !checked && signed < Quantity::ZERO {
+    let signed = quantity(&of_quantity, text, Quantity::parse)?;
+    if signed > Quantity::ZERO {
+        return Ok(Operation::Reserve { measure: slot, quantity: signed, checked });
+    }
+    if signed < Quantity::ZERO && !checked {
         return Ok(Operation::GiveBack { measure: slot, quantity: -signed });
     }
-    Ok(Operation::Reserve { measure: slot, quantity: positive("/quantity", text)?, checked })
+    // There is nothing to check when stock is given back, so who asks for it means something else.
+    let reason = match signed < Quantity::ZERO {
+        true => InvalidQuantity::GivesBackChecked,
+        false => InvalidQuantity::NotPositive,
+    };
+    Err(Refusal::InvalidQuantity { pointer: of_quantity, text: shortened(text), reason })
 }

@@ -3,6 +3,8 @@
 
 mod builder;
 
+use time::Date;
+
 use super::dimensions::{DimensionHierarchy, DimensionMappings, Pairs};
 use super::document::Document;
 use super::formula::{Formula, MeasureName, Slot};
@@ -10,6 +12,7 @@ use super::groups::AllocationHierarchy;
 use super::name::Name;
 use super::quantity::Quantity;
 use super::refusal::{Fault, Refusal, pointer};
+use super::schedule::Period;
 
 /// The data source of the predefined measures.
 pub const PREDEFINED_SOURCE: &str = "@iv";
@@ -43,6 +46,7 @@ pub struct Configuration {
     available_to_allocate: Formula,
     reservations: Vec<(Slot, Formula)>,
     calculated: Vec<(MeasureName, Formula)>,
+    promised: Vec<(MeasureName, Formula)>,
 }
 
 /// What stored data uses of a configuration.
@@ -127,6 +131,16 @@ impl Configuration {
     /// The further calculated measures.
     pub fn calculated(&self) -> &[(MeasureName, Formula)] {
         &self.calculated
+    }
+
+    /// The calculated measures of which it is told what is available to promise.
+    pub fn promised(&self) -> &[(MeasureName, Formula)] {
+        &self.promised
+    }
+
+    /// The days that on-hand changes can be scheduled for, where they can be.
+    pub fn schedule_period(&self, today: Date) -> Option<Period> {
+        Period::new(today, self.document.schedule.period_days)
     }
 
     /// Whether a consume may change what is available to allocate.

@@ -9,6 +9,7 @@ use super::formula::{Formula, Slot};
 use super::groups::GroupPath;
 use super::quantity::{InvalidQuantity, Quantity};
 use super::refusal::{Refusal, Shortage};
+use super::schedule::{Days, Schedule, day_of};
 use super::state::{Balance, Measures, Reservation, ReservationId, Stock, movements_of_consume};
 
 /// Everything that a granted command does.
@@ -26,6 +27,8 @@ pub struct Effects {
     pub excess: Option<Quantity>,
     /// Measures that were set, and the time that holds for them.
     pub set_at: Vec<(Slot, Timestamp)>,
+    /// All that is scheduled at the command's path after it.
+    pub schedule: Option<Schedule>,
 }
 
 /// What a granted command answers, and answers again whenever it is repeated.
@@ -53,7 +56,7 @@ pub struct Outcome {
 /// Decides a command over a state that holds its whole chain. Changes nothing.
 ///
 /// `received_at` is when the service took the command in; only a set of on-hand stock that
-/// brings no time of its own goes by it.
+/// brings no time of its own goes by it, and what of a schedule has passed.
 ///
 /// # Errors
 /// Says why the command is refused.
@@ -76,6 +79,7 @@ pub fn decide(
         Operation::SetOnHand { values, modified_at } => {
             rules.set_on_hand(values, modified_at.unwrap_or(received_at))
         }
+        Operation::ChangeSchedule { changes } => rules.change_schedule(changes, received_at),
     }?;
     rules.check_sums(&effects)?;
     Ok(effects)
@@ -108,6 +112,7 @@ pub fn apply(
         }
     }
     stock.reservations.extend(effects.reservation);
+    stock.schedules.extend(effects.schedule.map(|schedule| (path.clone(), schedule)));
     Outcome {
         version: stock
             .node(&path.values()[..*path.chain_lengths(required).start()])
@@ -215,6 +220,10 @@ impl Rules<'_> {
         Ok(Effects { movements: vec![(measure, -quantity)], ..Effects::default() })
     }
 
+    /// What was given back without naming a reservation may have been any one's, so a
+    /// reservation frees at most what its measure still holds here: stock that is not reserved
+    /// any more is not given back again, and the measure never goes below zero. What is asked
+    /// for counts off what remains either way: its owner does not hold it any more.
     fn unreserve(&self, id: ReservationId, quantity: Quantity) -> Result<Effects, Refusal> {
         let reservation = self
             .stock
@@ -222,13 +231,12 @@ impl Rules<'_> {
             .get(&id)
             .filter(|reservation| reservation.path == self.command.path)
             .ok_or_else(|| Refusal::UnknownReservation(id.0.to_string()))?;
-        let freed = quantity.min(reservation.remaining);
+        let returned = quantity.min(reservation.remaining);
+        let freed = returned.min(self.own(reservation.measure).max(Quantity::ZERO));
+        let remaining = reservation.remaining - returned;
         Ok(Effects {
             movements: vec![(reservation.measure, -freed)],
-            reservation: Some((
-                id,
-                Reservation { remaining: reservation.remaining - freed, ..reservation.clone() },
-            )),
+            reservation: Some((id, Reservation { remaining, ..reservation.clone() })),
             excess: Some(quantity - freed).filter(|excess| !excess.is_zero()),
             ..Effects::default()
         })
@@ -272,6 +280,25 @@ impl Rules<'_> {
             set_at: values.iter().map(|&(slot, _)| (slot, at)).collect(),
             ..Effects::default()
         })
+    }
+
+    /// The movements are none: nothing has moved yet. What has passed counts no more, so that it
+    /// goes here keeps a schedule as short as its period.
+    fn change_schedule(&self, changes: &Days, received_at: Timestamp) -> Result<Effects, Refusal> {
+        let mut schedule = self.stock.schedules.get(&self.command.path).cloned().unwrap_or_default();
+        schedule.forget_before(day_of(received_at));
+        for &(day, ref movements) in changes {
+            for &(slot, delta) in movements {
+                if !schedule.add(day, slot, delta) {
+                    return Err(Refusal::InvalidQuantity {
+                        pointer: format!("/quantitiesByDate/{day}"),
+                        text: delta.to_string(),
+                        reason: InvalidQuantity::SumTooLarge,
+                    });
+                }
+            }
+        }
+        Ok(Effects { schedule: Some(schedule), ..Effects::default() })
     }
 
     fn own(&self, slot: Slot) -> Quantity {

@@ -28,6 +28,10 @@ pub struct Document {
     #[serde(default)]
     #[schema(required = false)]
     pub calculated_measures: BTreeMap<String, String>,
+    /// What can be scheduled, and promised.
+    #[serde(default, skip_serializing_if = "ScheduleDocument::is_none")]
+    #[schema(required = false)]
+    pub schedule: ScheduleDocument,
 }
 
 /// A data source as a client writes it.
@@ -78,4 +82,26 @@ pub struct ReservationDocument {
     #[serde(default)]
     #[schema(required = false, default = false)]
     pub allow_unprotected: bool,
+}
+
+/// What can be scheduled and promised, as a client writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ScheduleConfiguration)]
+pub struct ScheduleDocument {
+    /// For how many days, today included, on-hand changes can be scheduled; 0 is for none.
+    #[serde(default)]
+    #[schema(required = false, default = 0, maximum = 180)]
+    pub period_days: u16,
+    /// The calculated measures of which it is told what is available to promise.
+    #[serde(default)]
+    #[schema(required = false, max_items = 8)]
+    pub measures: Vec<String>,
+}
+
+impl ScheduleDocument {
+    /// Whether it is as if it were not there.
+    fn is_none(&self) -> bool {
+        *self == ScheduleDocument::default()
+    }
 }

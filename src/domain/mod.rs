@@ -8,11 +8,14 @@ pub mod dimensions;
 pub mod document;
 pub mod formula;
 pub mod groups;
+pub mod held;
 pub mod name;
+pub mod promise;
 pub mod quantity;
 pub mod query;
 pub mod records;
 pub mod refusal;
+pub mod schedule;
 pub mod state;
 #[cfg(test)]
 mod stories;

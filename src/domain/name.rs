@@ -148,7 +148,7 @@ impl Value {
     }
 
     /// What comes behind every value. No value itself: it is too long.
-    pub(super) fn behind_all() -> Value {
+    pub(crate) fn behind_all() -> Value {
         Value("\u{10FFFF}".repeat(VALUE_CHARACTERS_MAX + 1).into())
     }
 

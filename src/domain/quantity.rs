@@ -47,6 +47,9 @@ pub enum InvalidQuantity {
     /// Zero or less where more than zero is needed.
     #[error("must be greater than 0")]
     NotPositive,
+    /// Less than zero in a reservation that is to be checked.
+    #[error("must be greater than 0; to give back what was reserved, set ifCheckAvailForReserv to false")]
+    GivesBackChecked,
     /// The sum that it would lead to is not kept.
     #[error("would lead to a sum beyond 10^18")]
     SumTooLarge,

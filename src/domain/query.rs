@@ -19,6 +19,7 @@ use super::configuration::Configuration;
 use super::dimensions::DimensionHierarchy;
 use super::name::{Name, Value};
 use super::refusal::{Fault, Refusal, pointer};
+use super::schedule::Schedule;
 use super::state::Measures;
 
 /// Most values of a filter, and most combinations of an exact query.
@@ -142,8 +143,9 @@ impl Selection {
     }
 
     /// Whether a node is asked for, with what counts of it.
-    pub fn wants(&self, path: &[Value], quantities: &Measures) -> bool {
-        let is_nothing = || quantities.as_slice().iter().all(|quantity| quantity.is_zero());
+    pub fn wants(&self, path: &[Value], quantities: &Measures, schedule: &Schedule) -> bool {
+        let is_nothing =
+            || schedule.is_empty() && quantities.as_slice().iter().all(|quantity| quantity.is_zero());
         if path.len() > self.depth || (path.len() < self.depth && is_nothing()) {
             return false;
         }

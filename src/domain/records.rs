@@ -4,6 +4,7 @@ use super::configuration::Configuration;
 use super::formula::{Formula, Slot};
 use super::name::Value;
 use super::quantity::Quantity;
+use super::schedule::Schedule;
 use super::state::Measures;
 
 /// What is available to allocate, as a measure of the service's own data source.
@@ -18,6 +19,8 @@ pub struct Record {
     pub values: Vec<Value>,
     /// The sums.
     pub sums: Measures,
+    /// What is scheduled, as far as it was asked for.
+    pub schedule: Schedule,
 }
 
 /// Why nodes are not summed up.
@@ -45,9 +48,10 @@ impl Records {
         product: &str,
         values: Vec<Value>,
         quantities: Measures,
+        schedule: Schedule,
     ) -> Result<Option<Record>, Unsummable> {
         let Some(open) = &mut self.open else {
-            self.open = Some(Record { product: Value::stored(product), values, sums: quantities });
+            self.open = Some(Record { product: Value::stored(product), values, sums: quantities, schedule });
             return Ok(None);
         };
         match (open.product.as_str(), &open.values).cmp(&(product, &values)) {
@@ -57,7 +61,7 @@ impl Records {
                     true => open.product.clone(),
                     false => Value::stored(product),
                 };
-                Ok(self.open.replace(Record { product, values, sums: quantities }))
+                Ok(self.open.replace(Record { product, values, sums: quantities, schedule }))
             }
             std::cmp::Ordering::Equal => {
                 for (slot, &quantity) in quantities.as_slice().iter().enumerate() {
@@ -66,6 +70,11 @@ impl Records {
                         return Err(Unsummable::TooLarge(slot));
                     }
                     open.sums.add(slot, quantity);
+                }
+                for (day, slot, quantity) in schedule.entries() {
+                    if !open.schedule.add(day, slot, quantity) {
+                        return Err(Unsummable::TooLarge(slot));
+                    }
                 }
                 Ok(None)
             }

@@ -150,7 +150,7 @@ pub enum Refusal {
         change: Quantity,
     },
     /// No such reservation.
-    #[error("there is no reservation {0} of this product at these dimensions")]
+    #[error("there is no reservation {0} of this organization at these dimensions")]
     UnknownReservation(String),
     /// The pool does not hold what was asked for.
     #[error("{} asked for, {} available, limited at {}", .0.requested, .0.available, .0.limited_by)]

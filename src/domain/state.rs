@@ -13,6 +13,7 @@ use super::formula::{Formula, Slot};
 use super::groups::GroupPath;
 use super::name::Value;
 use super::quantity::Quantity;
+use super::schedule::Schedule;
 
 /// Quantities by slot; a measure that was never moved is 0.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +89,14 @@ impl Balance {
 #[serde(transparent)]
 pub struct ReservationId(pub Uuid);
 
+impl ReservationId {
+    /// Reads an id. To a client it is any text: one that is not like those that are made here is
+    /// of no reservation.
+    pub fn parse(text: &str) -> Option<ReservationId> {
+        Uuid::parse_str(text).ok().map(ReservationId)
+    }
+}
+
 /// Stock taken for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
@@ -123,6 +132,8 @@ pub struct Stock {
     pub nodes: HashMap<DimensionPath, Node>,
     /// The reservations by id.
     pub reservations: HashMap<ReservationId, Reservation>,
+    /// What is scheduled at the paths, as far as anything is.
+    pub schedules: HashMap<DimensionPath, Schedule>,
 }
 
 impl Stock {

@@ -21,7 +21,9 @@ mod stock;
 
 use std::collections::HashMap;
 
-use super::command::{Command, Direction, PerMeasure, ProductKey, Quantities, Request, Target, Timestamp};
+use super::command::{
+    Command, Direction, PerMeasure, ProductKey, Quantities, Request, ReserveForm, Target, Timestamp,
+};
 use super::configuration::Configuration;
 use super::decide::{Outcome, apply, decide};
 use super::dimensions::{DimensionPath, Pairs};
@@ -184,12 +186,13 @@ fn command(
         "reserve" => {
             let (source, measure) = after(words, "on").unwrap().split_once('.').unwrap();
             let checked = !words.contains(&"unchecked");
-            Request::Reserve { source: source.into(), measure: measure.into(), quantity: quantity(), checked }
+            let quantities = vec![(source.into(), vec![(measure.into(), quantity())])];
+            Request::Reserve { quantities, form: ReserveForm::Modifier, checked }
         }
         "unreserve" => {
             let reservation = reservations.get(after(words, "of").unwrap());
             Request::Unreserve {
-                reservation: reservation.map(|id| id.0).unwrap_or_default(),
+                reservation: reservation.map(|id| id.0).unwrap_or_default().to_string().into(),
                 quantity: quantity(),
             }
         }

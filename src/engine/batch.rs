@@ -85,6 +85,7 @@ pub(super) struct Granted<'a> {
     nodes: BTreeMap<(&'a ProductKey, &'a [Value]), u64>,
     balances: BTreeSet<(&'a ProductKey, &'a DimensionPath, &'a GroupPath)>,
     reservations: BTreeMap<ReservationId, (&'a ProductKey, &'a Arc<Versioned>)>,
+    schedules: BTreeSet<(&'a ProductKey, &'a DimensionPath)>,
     places: HashMap<EventName, usize>,
 }
 
@@ -167,6 +168,9 @@ impl<'a> Granted<'a> {
         for groups in groups_of(&command.operation) {
             self.balances.insert((&command.product, &command.path, groups));
         }
+        if effects.schedule.is_some() {
+            self.schedules.insert((&command.product, &command.path));
+        }
         let reservation = effects.reservation.as_ref().map(|&(id, _)| id);
         let outcome = apply(stock, rules, command, effects);
         if let Some(id) = reservation {
@@ -238,6 +242,10 @@ impl<'a> Granted<'a> {
             if let Some(reservation) = books.stock(product).reservations.get(&id) {
                 batch.reservation(product, id, reservation, &versioned.configuration);
             }
+        }
+        for &(product, path) in &self.schedules {
+            let schedule = books.stock(product).schedules.get(path).cloned();
+            batch.schedule(product, path, schedule.unwrap_or_default());
         }
         Some(batch)
     }

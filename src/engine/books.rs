@@ -1,6 +1,6 @@
 //! What a writer holds in memory of the books: a bounded copy of parts of products.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use lru::LruCache;
 
@@ -8,6 +8,7 @@ use crate::domain::command::{Command, Operation, ProductKey};
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
+use crate::domain::schedule::Schedule;
 use crate::domain::state::{Balance, Node, Reservation, ReservationId, Stock};
 
 #[cfg(test)]
@@ -21,7 +22,7 @@ mod tests;
 /// version of the chain's shallowest node commits on the truth.
 pub(super) struct Books {
     products: LruCache<ProductKey, Stock>,
-    /// The products that hold reservations.
+    /// The products that hold reservations or schedules.
     reserving: Vec<ProductKey>,
     /// How many nodes and balances are held.
     held: usize,
@@ -33,12 +34,16 @@ pub(super) struct Books {
 pub(super) struct Wanted {
     pub(super) nodes: BTreeSet<(ProductKey, DimensionPath)>,
     pub(super) balances: BTreeSet<(ProductKey, DimensionPath, GroupPath)>,
-    pub(super) reservations: BTreeMap<ReservationId, ProductKey>,
+    pub(super) reservations: BTreeSet<(ProductKey, ReservationId)>,
+    pub(super) schedules: BTreeSet<(ProductKey, DimensionPath)>,
 }
 
 impl Wanted {
     pub(super) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.balances.is_empty() && self.reservations.is_empty()
+        self.nodes.is_empty()
+            && self.balances.is_empty()
+            && self.reservations.is_empty()
+            && self.schedules.is_empty()
     }
 }
 
@@ -47,6 +52,7 @@ pub(super) enum Part {
     Node(ProductKey, DimensionPath, Option<Node>),
     Balance(ProductKey, DimensionPath, GroupPath, Option<Balance>),
     Reservation(ProductKey, ReservationId, Reservation),
+    Schedule(ProductKey, DimensionPath, Schedule),
 }
 
 /// The group paths whose balances an operation reads, and changes when it is granted.
@@ -62,7 +68,8 @@ pub(super) fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPat
         Operation::Reserve { .. }
         | Operation::GiveBack { .. }
         | Operation::Unreserve { .. }
-        | Operation::SetOnHand { .. } => (None, None),
+        | Operation::SetOnHand { .. }
+        | Operation::ChangeSchedule { .. } => (None, None),
     };
     first.into_iter().chain(second)
 }
@@ -92,11 +99,14 @@ impl Books {
             }
         }
         if let Operation::Unreserve { reservation, .. } = command.operation {
-            wanted.reservations.insert(reservation, key.clone());
+            wanted.reservations.insert((key.clone(), reservation));
+        }
+        if let Operation::ChangeSchedule { .. } = command.operation {
+            wanted.schedules.insert((key.clone(), command.path.clone()));
         }
     }
 
-    /// Holds a part; a reservation only until [`Books::end_batch`].
+    /// Holds a part; a reservation or a schedule only until [`Books::end_batch`].
     pub(super) fn hold(&mut self, part: Part) {
         match part {
             Part::Node(key, path, node) => {
@@ -112,6 +122,10 @@ impl Books {
             }
             Part::Reservation(key, id, reservation) => {
                 self.stock(&key).reservations.insert(id, reservation);
+                self.reserving.push(key);
+            }
+            Part::Schedule(key, path, schedule) => {
+                self.stock(&key).schedules.insert(path, schedule);
                 self.reserving.push(key);
             }
         }
@@ -130,12 +144,13 @@ impl Books {
         self.reserving.push(key.clone());
     }
 
-    /// Lets go of what need not be kept: reservations, and whole products, the longest unused
+    /// Lets go of what need not be kept: reservations and schedules, and whole products, the longest unused
     /// first, while more is held than the limit.
     pub(super) fn end_batch(&mut self) {
         for key in self.reserving.drain(..) {
             if let Some(stock) = self.products.peek_mut(&key) {
                 stock.reservations.clear();
+                stock.schedules.clear();
             }
         }
         while self.held > self.held_max {

@@ -36,16 +36,24 @@ impl Intake {
         while batch.len() < self.batch_commands_max {
             let Some(next) = self.set_aside.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             if next.commands.len() == 1 {
-                batch.push(next);
+                batch.push(out_of_queue(next));
                 continue;
             }
             match batch.is_empty() {
-                true => batch.push(next),
+                true => batch.push(out_of_queue(next)),
                 false => self.set_aside.push_front(next),
             }
             break;
         }
         batch
+    }
+
+    /// All that waits: no more than a full queue, and what was set aside.
+    pub(super) fn take_all(&mut self) -> Vec<Submission> {
+        let waiting = self.queue.len();
+        let mut all: Vec<_> = std::mem::take(&mut self.set_aside).into();
+        all.extend(std::iter::from_fn(|| self.queue.try_recv().ok()).take(waiting));
+        all
     }
 
     /// Adds to a batch what came since it was taken, as far as it fits.
@@ -56,10 +64,16 @@ impl Intake {
         }
         for next in std::mem::take(&mut self.set_aside) {
             if batch.len() < self.batch_commands_max && fits(&next) {
-                batch.push(next);
+                batch.push(out_of_queue(next));
             } else {
                 self.set_aside.push_back(next);
             }
         }
     }
+}
+
+/// Its room in the queue is for the next.
+fn out_of_queue(mut submission: Submission) -> Submission {
+    submission.room = None;
+    submission
 }

@@ -11,11 +11,13 @@ pub(super) struct Link {
     options: PgConnectOptions,
     round_trip_max: Duration,
     idle: Option<PgConnection>,
+    /// Whether the database let itself be connected to when that was last needed.
+    is_up: bool,
 }
 
 impl Link {
     pub(super) fn new(options: PgConnectOptions, round_trip_max: Duration) -> Link {
-        Link { options, round_trip_max, idle: None }
+        Link { options, round_trip_max, idle: None, is_up: true }
     }
 
     /// The connection, or a new one. While it is checked out the link has none, so that an
@@ -23,8 +25,20 @@ impl Link {
     pub(super) async fn check_out(&mut self) -> Result<PgConnection, StoreError> {
         match self.idle.take() {
             Some(connection) => Ok(connection),
-            None => store::connect_to_leader(&self.options, self.round_trip_max).await,
+            None => {
+                let connected = store::connect_to_leader(&self.options, self.round_trip_max).await;
+                self.is_up = connected.is_ok();
+                connected
+            }
         }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    pub(super) fn round_trip_max(&self) -> Duration {
+        self.round_trip_max
     }
 
     /// Takes the connection back, unless the exchange left its state in doubt.

@@ -1,8 +1,11 @@
 //! Reading what the books lack.
 
+use hashbrown::HashMap;
 use sqlx::PgConnection;
 
-use crate::store::{StoreError, state};
+use crate::domain::configuration::Configuration;
+use crate::domain::name::Value;
+use crate::store::{StoreError, schedule, state};
 
 use super::Submission;
 use super::books::{Part, Wanted};
@@ -27,13 +30,20 @@ pub(super) async fn load(
         let found = balances.into_iter().zip(found);
         parts.extend(found.map(|((key, path, groups), balance)| Part::Balance(key, path, groups, balance)));
     }
-    for (id, key) in wanted.reservations {
-        let Some((_, versioned)) = commands_of(open).find(|(command, _)| command.product == key) else {
-            continue;
-        };
-        if let Some(reservation) = state::reservation(connection, &key, id, &versioned.configuration).await? {
-            parts.push(Part::Reservation(key, id, reservation));
-        }
+    if !wanted.reservations.is_empty() {
+        let rules: HashMap<&Value, &Configuration> = commands_of(open)
+            .map(|(command, versioned)| (&command.product.environment, &versioned.configuration))
+            .collect();
+        let reservations: Vec<_> = wanted.reservations.into_iter().collect();
+        let found = state::reservations(connection, &reservations, &rules).await?;
+        let found = reservations.into_iter().zip(found);
+        parts.extend(found.filter_map(|((key, id), found)| Some(Part::Reservation(key, id, found?))));
+    }
+    let schedules: Vec<_> = wanted.schedules.into_iter().collect();
+    if !schedules.is_empty() {
+        let found = schedule::schedules(connection, &schedules).await?;
+        let found = schedules.into_iter().zip(found);
+        parts.extend(found.map(|((key, path), schedule)| Part::Schedule(key, path, schedule)));
     }
     Ok(parts)
 }

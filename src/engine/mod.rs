@@ -7,6 +7,7 @@ mod books;
 mod intake;
 mod link;
 mod loading;
+mod pulse;
 mod writer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,13 +18,15 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::domain::command::{Command, ProductKey};
 use crate::domain::refusal::Refusal;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
+
+use pulse::Pulse;
 
 /// The limits of the engine.
 #[derive(Clone, Debug)]
@@ -40,6 +43,11 @@ pub struct Limits {
     pub recent_events_max: usize,
     /// Longest that one round trip to the database may take.
     pub round_trip_max: Duration,
+    /// How long a batch may be in the works and others are still let in behind it.
+    pub batch_time_max: Duration,
+    /// How long a writer counts as in trouble after the database would not have a batch,
+    /// unless it had one since.
+    pub trouble_time_max: Duration,
 }
 
 /// What a granted command, or the repeat of one, is answered with.
@@ -60,7 +68,7 @@ pub enum Failure {
     /// The configuration that it was made under is not the current one: make it again.
     #[error("the configuration changed")]
     ConfigurationChanged,
-    /// The queue is full, or other instances were quicker each time.
+    /// The queue is full or does not move, or other instances were quicker each time.
     #[error("more commands are waiting than can be taken; send it again")]
     Overloaded,
     /// The database cannot be reached. Whether the event is in the ledger is unknown.
@@ -100,13 +108,31 @@ pub struct Submission {
     pub configuration: Arc<Versioned>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Reply>,
+    /// The room that it has in the part of a queue that is for bulks.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// A writer as seen by those who give it commands.
+#[derive(Debug)]
+struct Shard {
+    queue: mpsc::Sender<Submission>,
+    /// Bulks get half of the queue: they wait for room, and would leave none to anybody else.
+    for_bulks: Arc<Semaphore>,
+    pulse: Arc<Pulse>,
+}
+
+impl Shard {
+    fn new(queue: mpsc::Sender<Submission>, pulse: Arc<Pulse>) -> Shard {
+        let for_bulks = Arc::new(Semaphore::new(queue.max_capacity().div_ceil(2)));
+        Shard { queue, for_bulks, pulse }
+    }
 }
 
 /// Gives commands to the writers. When the last clone is dropped, they finish what is
 /// queued and end.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    queues: Arc<[mpsc::Sender<Submission>]>,
+    shards: Arc<[Shard]>,
 }
 
 /// The answer that a submission will have.
@@ -127,22 +153,30 @@ impl Pending {
 impl Handle {
     /// Gives commands to whoever takes them from these queues, one at least.
     pub fn over(queues: Vec<mpsc::Sender<Submission>>) -> Handle {
-        Handle { queues: queues.into() }
+        let unbounded = || Arc::new(Pulse::new(Duration::MAX, Duration::ZERO));
+        Handle { shards: queues.into_iter().map(|queue| Shard::new(queue, unbounded())).collect() }
     }
 
-    /// Queues a command, or refuses it at once when the queue is full.
+    /// Whether commands would most likely be done, of whatever product.
+    pub fn is_well(&self) -> bool {
+        self.shards.iter().all(|shard| shard.pulse.is_well())
+    }
+
+    /// Queues a command, or refuses it at once when the queue is full or does not move.
     ///
     /// # Errors
-    /// When the queue is full or closed.
+    /// When the queue is full, does not move, or is closed.
     pub fn submit(&self, command: Command, configuration: Arc<Versioned>) -> Result<Pending, Failure> {
-        let queue = self.queue(&command.product);
+        let shard = self.shard(&command.product);
+        if shard.pulse.is_stuck() {
+            return Err(Failure::Overloaded);
+        }
         let (reply, pending) = oneshot::channel();
-        queue.try_send(Submission { commands: vec![Arc::new(command)], configuration, reply }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
-            },
-        )?;
+        let submission = Submission { commands: vec![Arc::new(command)], configuration, reply, room: None };
+        shard.queue.try_send(submission).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        })?;
         Ok(Pending(pending))
     }
 
@@ -161,17 +195,20 @@ impl Handle {
             let _ = reply.send(Ok(Vec::new()));
             return Ok(Pending(pending));
         };
-        let queue = self.queue(&first.product);
+        let shard = self.shard(&first.product);
+        // It is never closed.
+        let room = Arc::clone(&shard.for_bulks).acquire_owned().await.ok();
         let commands = commands.into_iter().map(Arc::new).collect();
-        queue.send(Submission { commands, configuration, reply }).await.map_err(|_| Failure::ShuttingDown)?;
+        let submission = Submission { commands, configuration, reply, room };
+        shard.queue.send(submission).await.map_err(|_| Failure::ShuttingDown)?;
         Ok(Pending(pending))
     }
 
     /// Commands that may affect one another share a product, and so a queue.
-    fn queue(&self, product: &ProductKey) -> &mpsc::Sender<Submission> {
+    fn shard(&self, product: &ProductKey) -> &Shard {
         let mut hasher = DefaultHasher::new();
         product.hash(&mut hasher);
-        &self.queues[(hasher.finish() % self.queues.len() as u64) as usize]
+        &self.shards[(hasher.finish() % self.shards.len() as u64) as usize]
     }
 }
 
@@ -190,10 +227,11 @@ pub type Writers = JoinSet<Result<(), Panicked>>;
 /// When the system has no thread to give.
 pub fn start(options: &PgConnectOptions, limits: &Limits) -> io::Result<(Handle, Writers)> {
     let mut writers = JoinSet::new();
-    let mut queues = Vec::new();
+    let mut shards = Vec::new();
     for shard in 0..limits.shards.max(1) {
         let (sender, receiver) = mpsc::channel(limits.queue_commands_max);
-        let writer = writer::Writer::new(options.clone(), limits, receiver);
+        let pulse = Arc::new(Pulse::new(limits.batch_time_max, limits.trouble_time_max));
+        let writer = writer::Writer::new(options.clone(), limits, receiver, Arc::clone(&pulse));
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, ended) = oneshot::channel();
         thread::Builder::new().name(format!("writer-{shard}")).spawn(move || {
@@ -201,7 +239,7 @@ pub fn start(options: &PgConnectOptions, limits: &Limits) -> io::Result<(Handle,
             let _ = done.send(());
         })?;
         writers.spawn(async { ended.await.map_err(|_| Panicked) });
-        queues.push(sender);
+        shards.push(Shard::new(sender, pulse));
     }
-    Ok((Handle::over(queues), writers))
+    Ok((Handle { shards: shards.into() }, writers))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
 use lru::LruCache;
@@ -24,6 +24,7 @@ use super::books::{Books, Wanted};
 use super::intake::Intake;
 use super::link::Link;
 use super::loading::load;
+use super::pulse::Pulse;
 use super::{Failure, Limits, Receipt, Rejection, Submission};
 
 /// Rounds in which a submission may lose against other instances before it is sent back.
@@ -36,6 +37,7 @@ const CONTENDED_BATCHES: usize = 32;
 
 pub(super) struct Writer {
     intake: Intake,
+    pulse: Arc<Pulse>,
     link: Link,
     books: Books,
     /// The latest events, so that a repeat is answered without asking the database.
@@ -81,12 +83,13 @@ impl Writer {
         options: PgConnectOptions,
         limits: &Limits,
         queue: mpsc::Receiver<Submission>,
+        pulse: Arc<Pulse>,
     ) -> Writer {
         let intake = Intake::new(queue, limits.batch_commands_max);
         let link = Link::new(options, limits.round_trip_max);
         let books = Books::new(limits.books_entries_max);
         let recent = LruCache::new(NonZeroUsize::new(limits.recent_events_max).unwrap_or(NonZeroUsize::MIN));
-        Writer { intake, link, books, recent, granted: Vec::new(), contended: 0 }
+        Writer { intake, pulse, link, books, recent, granted: Vec::new(), contended: 0 }
     }
 
     /// Takes submissions until the queue is closed and empty.
@@ -94,9 +97,11 @@ impl Writer {
         loop {
             let batch = self.intake.take();
             if !batch.is_empty() {
+                self.pulse.begin();
                 self.process(batch).await;
                 continue;
             }
+            self.pulse.rest();
             // There is no next batch to answer the last one under.
             answer_granted(&mut self.granted);
             if !self.intake.wait().await {
@@ -107,6 +112,7 @@ impl Writer {
 
     /// Answers every submission.
     async fn process(&mut self, mut open: Vec<Submission>) {
+        let begun = Instant::now();
         let mut outages = 0;
         let mut wait_for_turn = self.contended > 0;
         self.contended = self.contended.saturating_sub(1);
@@ -116,31 +122,48 @@ impl Writer {
             }
             let result = self.round(&mut open, wait_for_turn, round == 0).await;
             wait_for_turn = true;
-            let Err(error) = result else { continue };
+            let Err(error) = result else {
+                self.pulse.succeed();
+                continue;
+            };
             answer_granted(&mut self.granted);
             for (command, _) in commands_of(&open) {
                 self.books.forget(&command.product);
             }
             match error {
                 StoreError::Conflict => self.contended = CONTENDED_BATCHES,
-                StoreError::IdTaken => {}
+                // Writers have connections of their own, and never wait for one.
+                StoreError::IdTaken | StoreError::Busy => {}
                 StoreError::Unavailable(why) => {
                     tracing::warn!(error = %why, commands = open.len(), "the database did not answer");
                     outages += 1;
                 }
                 StoreError::Rejected(why) => return self.isolate(open, &why).await,
             }
-            if outages > 1 {
-                return reject(open, &Failure::DatabaseUnavailable);
+            // Who waited as long as one exchange may take is not let wait for another.
+            let is_late = outages > 0 && begun.elapsed() >= self.link.round_trip_max();
+            if outages > 1 || is_late || !self.link.is_up() {
+                return self.give_up(open);
             }
             // The commit may have happened or not: the ledger tells.
             match self.look_up(&mut open).await {
                 Ok(()) => {}
                 Err(StoreError::Rejected(why)) => return self.isolate(open, &why).await,
-                Err(_) => return reject(open, &Failure::DatabaseUnavailable),
+                Err(_) => return self.give_up(open),
             }
         }
         reject(open, &Failure::Overloaded);
+    }
+
+    /// The database does not do it. Whoever came meanwhile has waited as long, and is not let
+    /// wait for the next try.
+    fn give_up(&mut self, open: Vec<Submission>) {
+        // That it cannot be reached is seen by whoever asks it, and so is the end of that.
+        if self.link.is_up() {
+            self.pulse.fail();
+        }
+        reject(open, &Failure::DatabaseUnavailable);
+        reject(self.intake.take_all(), &Failure::DatabaseUnavailable);
     }
 
     /// One of them is what the database will not have. On their own, the others are done.

@@ -22,9 +22,9 @@ pub(super) struct Sent<E = Environment> {
     pub(super) environment: E,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// The body's part of the room for all bodies, until the answer is there: what was read
-    /// of the body lives so long.
-    _room: OwnedSemaphorePermit,
+    /// A large body's part of the room for all of them, until the answer is there: what was
+    /// read of the body lives so long.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E> {
@@ -67,7 +67,7 @@ async fn read(
     parts: &Parts,
     body: &mut Body,
     deadline: Instant,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
     let limits = &app.limits;
     if !is_json(parts) {
         return Err(Problem::UnsupportedMediaType);
@@ -78,9 +78,11 @@ async fn read(
         return Err(Problem::PayloadTooLarge(limit));
     }
     let bytes = body.size_hint().exact().unwrap_or(limit as u64);
-    // At most the limit, which is a few MiB.
-    let room = Arc::clone(&app.room).acquire_many_owned(bytes as u32);
-    let Ok(Ok(room)) = tokio::time::timeout_at(deadline, room).await else { return Err(Problem::Overloaded) };
+    // Whoever takes the room and sends nothing would keep everybody out.
+    let room = match bytes > limits.small_body_bytes_max as u64 {
+        true => Some(Box::pin(room(app, bytes, deadline)).await?),
+        false => None,
+    };
     match tokio::time::timeout_at(deadline, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok((collected.to_bytes(), room)),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
@@ -89,6 +91,13 @@ async fn read(
         Ok(Err(error)) => Err(Problem::invalid("", format!("could not be read: {error}"))),
         Err(_) => Err(Problem::invalid("", format!("did not arrive within {:?}", limits.body_time_max))),
     }
+}
+
+/// Waits for the room for a large body.
+async fn room(app: &Shared, bytes: u64, deadline: Instant) -> Result<OwnedSemaphorePermit, Problem> {
+    // At most the limit of a body, which is a few MiB.
+    let room = Arc::clone(&app.room).acquire_many_owned(bytes as u32);
+    tokio::time::timeout_at(deadline, room).await.ok().and_then(Result::ok).ok_or(Problem::Overloaded)
 }
 
 fn is_json(parts: &Parts) -> bool {

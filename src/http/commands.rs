@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::domain::command::{ProductKey, Request, Target};
+use crate::domain::command::{Operation, ProductKey, Request, Target};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Refusal;
@@ -79,7 +79,8 @@ pub(super) fn groups_name(form: &mut Form<'_>) -> &'static str {
     if form.raw("targetGroups").is_some() { "targetGroups" } else { "groups" }
 }
 
-fn read_id(form: &mut Form<'_>, header_id: Option<&str>) -> Result<Value, Problem> {
+/// Reads the event's id, which may come as a header instead.
+pub(super) fn read_id(form: &mut Form<'_>, header_id: Option<&str>) -> Result<Value, Problem> {
     let own: Option<Cow<'_, str>> = form.optional_text("id").filter(|id| !id.is_empty());
     let id = match (&own, header_id) {
         (Some(own), Some(header)) if *own != header => {
@@ -128,10 +129,10 @@ pub(super) struct Answer {
     /// The event's id.
     #[schema(value_type = String)]
     id: Value,
-    /// `success`.
+    /// `success`, or `partialSuccess` where more was offered back than could be freed.
     processing_status: &'static str,
-    /// Empty.
-    message: &'static str,
+    /// Empty, or what could not be freed.
+    message: Cow<'static, str>,
     /// 200.
     status_code: u16,
     /// The event's place in the ledger.
@@ -147,28 +148,44 @@ pub(super) struct Answer {
     source_balance: Option<Balance>,
     /// What may still be allocated at these dimensions after the event.
     available_to_allocate: Quantity,
-    /// The reservation that was made.
+    /// The reservation that was made or freed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reservation_id: Option<uuid::Uuid>,
+    /// How much of what an unreserve offered back could not be freed: it did not remain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_invalid_offset_qty_by_reserv_id: Option<Quantity>,
 }
 
 impl Answer {
     pub(super) fn of(receipt: &Receipt) -> Answer {
         let event = &receipt.event;
         let outcome = &event.outcome;
+        let freed = match event.command.operation {
+            Operation::Unreserve { reservation, quantity } => Some((reservation, quantity)),
+            _ => None,
+        };
+        let (processing_status, message) = match freed.zip(outcome.excess) {
+            Some(((_, offered), excess)) => ("partialSuccess", Cow::Owned(not_freed(offered, excess))),
+            None => ("success", Cow::Borrowed("")),
+        };
         Answer {
             id: event.command.id.clone(),
-            processing_status: "success",
-            message: "",
+            processing_status,
+            message,
             status_code: 200,
             event_id: event.event_id,
             version: outcome.version,
             balance: outcome.balance,
             source_balance: outcome.source_balance,
             available_to_allocate: outcome.available_to_allocate,
-            reservation_id: outcome.reservation_id.map(|id| id.0),
+            reservation_id: freed.map(|(id, _)| id).or(outcome.reservation_id).map(|id| id.0),
+            total_invalid_offset_qty_by_reserv_id: freed.map(|_| outcome.excess.unwrap_or_default()),
         }
     }
+}
+
+fn not_freed(offered: Quantity, excess: Quantity) -> String {
+    format!("{excess} of the {offered} offered back did not remain to be freed; nothing is left to do")
 }
 
 /// One line's result in the answer of a bulk: what the single call would answer.

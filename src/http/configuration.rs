@@ -10,10 +10,12 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::document::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
+use crate::domain::document::{
+    AllocationDocument, DataSourceDocument, Document, ReservationDocument, ScheduleDocument,
+};
 use crate::domain::refusal::{Fault, Refusal};
-use crate::store::StoreError;
-use crate::store::configuration::{Change, ChangeError, Precondition, replace};
+use crate::store::configuration::{CHANGE_TIME_MAX, Change, ChangeError, Precondition, replace};
+use crate::store::{Reader, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -22,11 +24,19 @@ use super::form::Form;
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, NewEnvironment};
 
-const DOCUMENT: &[&str] =
-    &["dimensions", "requiredDimensions", "dataSources", "allocation", "reservation", "calculatedMeasures"];
+const DOCUMENT: &[&str] = &[
+    "dimensions",
+    "requiredDimensions",
+    "dataSources",
+    "allocation",
+    "reservation",
+    "calculatedMeasures",
+    "schedule",
+];
 const DATA_SOURCE: &[&str] = &["measures", "readOnly", "dimensionMappings"];
 const ALLOCATION: &[&str] = &["groups", "availableToAllocate", "allowPoolChangingConsumption"];
 const RESERVATION: &[&str] = &["measures", "allowUnprotected"];
+const SCHEDULE: &[&str] = &["periodDays", "measures"];
 
 pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
     let mut form = Form::read(body, DOCUMENT)?;
@@ -69,6 +79,13 @@ pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
             allow_unprotected: reservation.boolean("allowUnprotected").unwrap_or_default(),
         };
         form.absorb(reservation);
+    }
+    if let Some(mut schedule) = form.form("schedule", SCHEDULE)? {
+        document.schedule = ScheduleDocument {
+            period_days: schedule.optional("periodDays", "a whole number from 0 to 180").unwrap_or_default(),
+            measures: strings(&mut schedule, "measures"),
+        };
+        form.absorb(schedule);
     }
     form.finish()?;
     Ok(document)
@@ -141,8 +158,13 @@ pub(super) async fn put(
     // middle: the change is a task of its own.
     let (shared, id) = (Arc::clone(&app), environment.id.clone());
     let task = tokio::spawn(async move {
-        let mut connection = shared.readers.acquire().await.map_err(StoreError::from)?;
-        replace(&mut connection, id.as_str(), document, precondition).await
+        let mut connection = Reader::of(&shared.readers).await?;
+        let change = replace(&mut connection, id.as_str(), document, precondition);
+        if let Ok(change) = tokio::time::timeout(CHANGE_TIME_MAX, change).await {
+            return change;
+        }
+        connection.discard();
+        Err(StoreError::Unavailable(format!("no answer within {CHANGE_TIME_MAX:?}")).into())
     });
     let change = match task.await {
         Ok(Ok(change)) => change,

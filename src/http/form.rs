@@ -274,9 +274,19 @@ impl<'a> Form<'a> {
         read: impl Fn(&'a str) -> Option<T>,
     ) -> Option<PerMeasure<'a, T>> {
         let Members(outer) = self.optional(name, "an object of objects")?;
+        Some(self.nested_at(&pointer(&self.place, name), outer, expected, read))
+    }
+
+    fn nested_at<T>(
+        &mut self,
+        place: &str,
+        outer: Vec<(Cow<'a, str>, &'a RawValue)>,
+        expected: &str,
+        read: impl Fn(&'a str) -> Option<T>,
+    ) -> PerMeasure<'a, T> {
         let mut nested = Vec::new();
         for (key, raw) in outer {
-            let place = || pointer(&pointer(&self.place, name), &key);
+            let place = || pointer(place, &key);
             let Ok(Members(inner)) = serde_json::from_str(raw.get()) else {
                 self.faults.push(Fault::new(place(), "must be an object"));
                 continue;
@@ -292,7 +302,7 @@ impl<'a> Form<'a> {
             }
             nested.push((key, values));
         }
-        Some(nested)
+        nested
     }
 
     /// Quantities per data source and measure.

@@ -14,8 +14,12 @@ mod onhand_query;
 mod onhand_records;
 mod path;
 pub(crate) mod problem;
+mod promises;
 pub mod reading;
+mod reservations;
+mod reserve;
 mod running;
+mod schedule;
 mod schema;
 pub mod server;
 mod stream;
@@ -54,7 +58,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
     pub bulk_body_bytes_max: usize,
-    /// What the bodies of all open requests may have, in bytes.
+    /// Longest body that needs no room among all: those of commands, and as many as there are
+    /// connections.
+    pub small_body_bytes_max: usize,
+    /// What the larger bodies of all open requests may have, in bytes.
     pub all_bodies_bytes_max: usize,
     /// Longest time until a body is complete.
     pub body_time_max: Duration,
@@ -66,10 +73,10 @@ pub struct Shared {
     environments: Environments,
     readers: PgPool,
     /// Connections that long answers are read from.
-    streams: PgPool,
+    streams: store::onhand::Streams,
     limits: Limits,
     draining: Arc<AtomicBool>,
-    /// Room for the bodies of all requests, by the byte.
+    /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
 }
 
@@ -143,6 +150,7 @@ impl FromRequestParts<App> for NewEnvironment {
     tags(
         (name = "configuration", description = "What an environment's stock is kept by."),
         (name = "on hand", description = "What stock there is."),
+        (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
         (name = "service", description = "The service itself."),
     ),
@@ -156,7 +164,14 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(onhand_query::index))
         .routes(routes!(onhand_query::exact))
         .routes(routes!(onhand::change_bulk))
+        .routes(routes!(schedule::change))
+        .routes(routes!(schedule::change_bulk))
         .routes(routes!(onhand::set_bulk))
+        .routes(routes!(reserve::reserve))
+        .routes(routes!(reserve::reserve_bulk))
+        .routes(routes!(reserve::unreserve))
+        .routes(routes!(reserve::unreserve_bulk))
+        .routes(routes!(reservations::list))
         .routes(routes!(allocation::allocate))
         .routes(routes!(allocation::unallocate))
         .routes(routes!(allocation::reallocate))

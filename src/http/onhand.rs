@@ -106,26 +106,33 @@ pub(super) struct BulkOptions {
     atomic: bool,
 }
 
-type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
+pub(super) type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
 
-async fn run_bulk<'a>(
-    app: &App,
-    environment: &Environment,
+/// Reads the lines of a bulk, each as its single call would be.
+pub(super) fn read_bulk<'a>(
     body: &'a [u8],
-    options: Options,
     read: impl Fn(&'a [u8]) -> Result<Asked<'a>, Problem>,
-) -> Result<Response<Body>, Problem> {
-    let Query(options) =
-        options.map_err(|_| Problem::invalid("", "is not the matter: ?atomic must be true or false"))?;
+) -> Result<Vec<Line<'a>>, Problem> {
     let read = |line: &'a RawValue| {
         let body = line.get().as_bytes();
         read(body).map_err(|problem| Unreadable::new(problem, body, None))
     };
-    let lines: Vec<Line<'a>> = items(body, LINES_MAX)?.into_iter().map(read).collect();
-    if options.atomic {
-        return app.run_together(environment, lines).await;
+    Ok(items(body, LINES_MAX)?.into_iter().map(read).collect())
+}
+
+/// Does the lines of a bulk, independently of each other or all or none.
+pub(super) async fn run_bulk(
+    app: &App,
+    environment: &Environment,
+    options: Options,
+    lines: Result<Vec<Line<'_>>, Problem>,
+) -> Result<Response<Body>, Problem> {
+    let Query(options) =
+        options.map_err(|_| Problem::invalid("", "is not the matter: ?atomic must be true or false"))?;
+    match options.atomic {
+        true => app.run_together(environment, lines?).await,
+        false => app.run_lines(environment, lines?).await,
     }
-    app.run_lines(environment, lines).await
 }
 
 /// Reports many movements at once.
@@ -142,7 +149,8 @@ pub(super) async fn change_bulk(
     options: Options,
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
-    run_bulk(&app, &environment, &body, options, |line| read_change(line, &environment.id, None)).await
+    let lines = read_bulk(&body, |line| read_change(line, &environment.id, None));
+    run_bulk(&app, &environment, options, lines).await
 }
 
 /// Reports what stock a data source has. Not older than the last report.
@@ -161,7 +169,8 @@ pub(super) async fn set_bulk(
     options: Options,
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
-    run_bulk(&app, &environment, &body, options, |line| read_set(line, &environment.id, &source)).await
+    let lines = read_bulk(&body, |line| read_set(line, &environment.id, &source));
+    run_bulk(&app, &environment, options, lines).await
 }
 
 #[cfg(test)]

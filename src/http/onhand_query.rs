@@ -16,15 +16,25 @@ use super::body::Sent;
 use super::form::Form;
 use super::onhand_records::{Asked, Page, answer};
 use super::problem::{Problem, ProblemBody};
-use super::{App, Environment, schema};
+use super::promises::QUERY_ATP;
+use super::schedule::today;
+use super::{App, Environment, promises, schema};
 
 /// Most products that a query names.
 const PRODUCTS_MAX: usize = 5_000;
 /// Most records of a page.
-const PAGE_RECORDS_MAX: usize = 1_000;
+pub(super) const PAGE_RECORDS_MAX: usize = 1_000;
 
 /// The properties of a query.
-pub(super) const QUERY: &[&str] = &["dimensionDataSource", "filters", "groupByValues", "returnNegative"];
+pub(super) const QUERY: &[&str] = &[
+    "dimensionDataSource",
+    "filters",
+    "groupByValues",
+    "returnNegative",
+    "queryATP",
+    "atpFromDate",
+    "atpToDate",
+];
 /// The filters of a query beside the dimensions.
 const FILTERS: &[&str] = &["organizationId", "productId"];
 /// The filters of an exact query.
@@ -65,16 +75,25 @@ pub(super) struct QueryParameters {
     /// Whether records with a quantity below zero are answered too.
     #[param(default = false)]
     return_negative: Option<bool>,
+    /// Whether the records have what is scheduled too, and what can be promised.
+    #[param(rename = "queryATP", default = false)]
+    query_atp: Option<bool>,
+    /// The first day that is to be shown of it; without it, today.
+    #[param(rename = "atpFromDate", format = Date)]
+    atp_from_date: Option<String>,
+    /// The last day that is to be shown of it; without it, the last that can be scheduled for.
+    #[param(rename = "atpToDate", format = Date)]
+    atp_to_date: Option<String>,
 }
 
 /// An address's parameters while they are read; names match in any letter case.
-struct Parameters {
-    given: Vec<(String, Vec<String>)>,
-    faults: Vec<Fault>,
+pub(super) struct Parameters {
+    pub(super) given: Vec<(String, Vec<String>)>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Parameters {
-    fn read(query: Option<&str>) -> Parameters {
+    pub(super) fn read(query: Option<&str>) -> Parameters {
         let mut given: Vec<(String, Vec<String>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             // A head has few of them.
@@ -86,12 +105,12 @@ impl Parameters {
         Parameters { given, faults: Vec::new() }
     }
 
-    fn take(&mut self, name: &str) -> Option<Vec<String>> {
+    pub(super) fn take(&mut self, name: &str) -> Option<Vec<String>> {
         let place = self.given.iter().position(|(own, _)| own.eq_ignore_ascii_case(name))?;
         Some(self.given.remove(place).1)
     }
 
-    fn take_one(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take_one(&mut self, name: &str) -> Option<String> {
         let mut values = self.take(name)?;
         if values.len() > 1 {
             self.faults.push(Fault::new(pointer("", name), "is given twice"));
@@ -99,7 +118,25 @@ impl Parameters {
         values.pop()
     }
 
-    fn page(&mut self, query: Option<&str>) -> Page {
+    fn take_boolean(&mut self, name: &str) -> Option<bool> {
+        let text = self.take_one(name)?.to_ascii_lowercase();
+        let read = text.parse().ok();
+        if read.is_none() {
+            self.faults.push(Fault::new(pointer("", name), "must be true or false"));
+        }
+        read
+    }
+
+    fn promises(&mut self) -> Option<promises::Asked> {
+        let [is_asked, from, to] = QUERY_ATP;
+        let is_asked = self.take_boolean(is_asked) == Some(true);
+        let (from, to) = (self.take_one(from), self.take_one(to));
+        let fault = |name: &str, detail: &str| self.faults.push(Fault::new(pointer("", name), detail));
+        let asked = promises::Asked::read(today(), from.as_deref(), to.as_deref(), fault);
+        is_asked.then_some(asked)
+    }
+
+    pub(super) fn page(&mut self, query: Option<&str>) -> Page {
         let limit = self.take_one("limit").map(|text| text.parse::<usize>().unwrap_or(0));
         if limit.is_some_and(|limit| !(1..=PAGE_RECORDS_MAX).contains(&limit)) {
             let detail = format!("must be a whole number from 1 to {PAGE_RECORDS_MAX}");
@@ -120,7 +157,7 @@ impl Parameters {
     }
 }
 
-fn all_right(faults: Vec<Fault>) -> Result<(), Problem> {
+pub(super) fn all_right(faults: Vec<Fault>) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Refusal::InvalidRequest(faults).into()) }
 }
 
@@ -164,7 +201,8 @@ impl Owner {
 /// Answers what stock there is, by any dimensions: one record per product and combination of
 /// values of the dimensions that are filtered on or grouped by, in their order. What has no
 /// value of such a dimension has the empty one. Records of which any quantity is below zero,
-/// be it physical or calculated, only with `returnNegative`.
+/// be it physical or calculated, only with `returnNegative`, or with `queryATP`: then they have
+/// what is scheduled too, and what can be promised of it.
 ///
 /// The answer is one array of one moment, however long, and is written as it is read. When the
 /// connection is closed in the middle of it, it is not whole. `limit` asks for a page instead.
@@ -226,14 +264,12 @@ pub(super) fn read_address(query: Option<&str>) -> Result<(Asked, Question<'stat
     let mut parameters = Parameters::read(query);
     let page = parameters.page(query);
     let organizations = parameters.take("organizationId").unwrap_or_default();
-    let owner = Owner::read("", &organizations, &parameters.take("productId").unwrap_or_default());
+    let mut owner = Owner::read("", &organizations, &parameters.take("productId").unwrap_or_default());
     let group_by = parameters.take_one("groupBy").unwrap_or_default();
-    let return_negative = parameters.take_one("returnNegative").map(|text| text.to_ascii_lowercase());
-    if return_negative.as_ref().is_some_and(|text| !["true", "false"].contains(&text.as_str())) {
-        parameters.faults.push(Fault::new("/returnNegative", "must be true or false"));
-    }
+    let return_negative = parameters.take_boolean("returnNegative") == Some(true);
+    let promises = parameters.promises();
     let source = parameters.take_one("dimensionDataSource");
-    all_right(parameters.faults.into_iter().chain(owner.faults).collect())?;
+    all_right(parameters.faults.into_iter().chain(std::mem::take(&mut owner.faults)).collect())?;
     let owned = |texts: Vec<String>| texts.into_iter().map(Cow::Owned).collect();
     let question = Question {
         dimension_data_source: source.map(Cow::Owned),
@@ -248,8 +284,8 @@ pub(super) fn read_address(query: Option<&str>) -> Result<(Asked, Question<'stat
             .collect(),
         places: ("", "/groupBy"),
     };
-    let return_negative = return_negative.as_deref() == Some("true");
-    let asked = Asked { organization: owner.organization, products: owner.products, return_negative, page };
+    let Owner { organization, products, .. } = owner;
+    let asked = Asked { organization, products, return_negative, promises, page };
     Ok((asked, question))
 }
 
@@ -278,6 +314,15 @@ pub(super) fn read_exact<'a>(body: &'a [u8], query: Option<&str>) -> Result<(Ask
     read_rest(form, query, owner, Filters::Exact { dimensions, values })
 }
 
+fn promises_of(form: &mut Form<'_>) -> Option<promises::Asked> {
+    let [is_asked, from, to] = QUERY_ATP;
+    let is_asked = form.boolean(is_asked) == Some(true);
+    let (from, to) = (form.optional_text(from), form.optional_text(to));
+    let fault = |name: &str, detail: &str| form.reject(name, detail);
+    let asked = promises::Asked::read(today(), from.as_deref(), to.as_deref(), fault);
+    is_asked.then_some(asked)
+}
+
 /// The organizations and the products that a query with a body names.
 type Lists<'a> = [Vec<Cow<'a, str>>; 2];
 
@@ -295,6 +340,7 @@ fn read_rest<'a>(
         places: ("/filters", "/groupByValues"),
     };
     let return_negative = form.boolean("returnNegative").unwrap_or(false);
+    let promises = promises_of(&mut form);
     let mut parameters = Parameters::read(query);
     let page = parameters.page(query);
     form.finish()?;
@@ -302,7 +348,7 @@ fn read_rest<'a>(
     parameters.faults.extend(owner.faults);
     parameters.finish()?;
     Ok((
-        Asked { organization: owner.organization, products: owner.products, return_negative, page },
+        Asked { organization: owner.organization, products: owner.products, return_negative, promises, page },
         question,
     ))
 }

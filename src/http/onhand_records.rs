@@ -8,7 +8,6 @@ use axum::http::{HeaderValue, Response, header};
 use futures_util::TryStreamExt;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use sqlx::PgPool;
 use tokio::sync::oneshot;
 
 use crate::domain::configuration::Configuration;
@@ -18,12 +17,13 @@ use crate::domain::query::{Question, Selection};
 use crate::domain::records::{Columns, Record, Records, Unsummable, is_negative};
 use crate::domain::refusal::{Place, Refusal};
 use crate::store::configuration::Versioned;
-use crate::store::onhand::{self, Owner};
+use crate::store::onhand::{self, Owner, Streams};
 
 use super::around::{current_request, in_current_request};
 use super::problem::Problem;
+use super::promises::Promises;
 use super::stream::{Gone, Writer, channel};
-use super::{App, Environment};
+use super::{App, Environment, promises};
 
 /// Longest that an answer may take, from the first node read to the last record taken by the
 /// client. One statement reads all of it, so this bounds the statement too, and with it how long
@@ -36,6 +36,8 @@ pub(super) struct Asked {
     /// In order and none twice; all where there is none.
     pub(super) products: Vec<Value>,
     pub(super) return_negative: bool,
+    /// Whether the schedule is asked for too, and which days of it.
+    pub(super) promises: Option<promises::Asked>,
     pub(super) page: Page,
 }
 
@@ -57,6 +59,7 @@ struct Query {
     versioned: Arc<Versioned>,
     selection: Selection,
     columns: Columns,
+    promises: Option<Promises>,
 }
 
 /// Answers a query.
@@ -70,7 +73,10 @@ pub(super) async fn answer(
     let versioned = app.environments.current(&environment.id).await?;
     let (selection, after) = select(&versioned.configuration, &asked, question)?;
     let columns = Columns::new(&versioned.configuration);
-    let query = Query { environment: environment.id.clone(), asked, after, versioned, selection, columns };
+    let promises = asked.promises.as_ref().map(|asked| Promises::new(&versioned.configuration, asked));
+    let promises = promises.transpose()?;
+    let environment = environment.id.clone();
+    let query = Query { environment, asked, after, versioned, selection, columns, promises };
     let (writer, reader) = channel();
     let (tell_next, mut next) = oneshot::channel();
     tokio::spawn(in_current_request(run(app.streams.clone(), query, writer, tell_next)));
@@ -130,7 +136,7 @@ impl<T: Into<Problem>> From<T> for Ended {
 }
 
 /// Writes an answer to its end, or cuts it off. A task of its own: it needs no client to end.
-async fn run(streams: PgPool, query: Query, mut writer: Writer, tell_next: oneshot::Sender<HeaderValue>) {
+async fn run(streams: Streams, query: Query, mut writer: Writer, tell_next: oneshot::Sender<HeaderValue>) {
     let gone = writer.gone();
     let written = tokio::select! {
         written = tokio::time::timeout(STREAM_TIME_MAX, write(&streams, &query, &mut writer)) => written,
@@ -166,7 +172,7 @@ async fn run(streams: PgPool, query: Query, mut writer: Writer, tell_next: onesh
 }
 
 /// Writes the records. Answers the link to the next page, where there is one.
-async fn write(streams: &PgPool, query: &Query, writer: &mut Writer) -> Result<Option<HeaderValue>, Ended> {
+async fn write(streams: &Streams, query: &Query, writer: &mut Writer) -> Result<Option<HeaderValue>, Ended> {
     let asked = &query.asked;
     let mut connection = onhand::Stream::open(streams).await?;
     let owner = Owner {
@@ -175,18 +181,19 @@ async fn write(streams: &PgPool, query: &Query, writer: &mut Writer) -> Result<O
         products: &asked.products,
     };
     let after = query.after.as_ref().map(|(product, values)| (product, &values[..]));
-    let mut parts = connection.parts(&owner, &query.selection, after);
+    let period = query.promises.as_ref().map(|promises| promises.period);
+    let mut parts = connection.parts(&owner, &query.selection, after, period);
     let mut output = Output { query, writer, written: 0, last: None };
     output.writer.buffer().push(b'[');
     let mut records = Records::default();
     while let Some(part) = parts.try_next().await? {
-        if !query.selection.wants(&part.path, &part.quantities) {
+        if !query.selection.wants(&part.path, &part.quantities, &part.schedule) {
             continue;
         }
         let values = query.selection.values(&part.path);
-        let done = records.add(&part.product, values, part.quantities);
+        let done = records.add(&part.product, values, part.quantities, part.schedule);
         let Some(record) = done.map_err(|why| unsummable(why, query))? else { continue };
-        if output.is_full_before(record) {
+        if output.is_full_before(record)? {
             return Ok(output.link());
         }
         // A page is held until it is whole: its header comes first.
@@ -196,7 +203,9 @@ async fn write(streams: &PgPool, query: &Query, writer: &mut Writer) -> Result<O
     }
     drop(parts);
     connection.is_read();
-    if records.finish().is_some_and(|record| output.is_full_before(record)) {
+    if let Some(record) = records.finish()
+        && output.is_full_before(record)?
+    {
         return Ok(output.link());
     }
     output.writer.buffer().push(b']');
@@ -232,16 +241,18 @@ struct Output<'a> {
 impl Output<'_> {
     /// Writes a record that is part of the answer. Not when the page is full: then its array is
     /// closed, and there is another page.
-    fn is_full_before(&mut self, record: Record) -> bool {
-        let Query { asked, columns, versioned, selection, .. } = self.query;
+    fn is_full_before(&mut self, record: Record) -> Result<bool, Problem> {
+        let Query { asked, columns, versioned, selection, promises, .. } = self.query;
         let quantities = columns.quantities(&record.sums);
-        if !asked.return_negative && is_negative(&quantities) {
-            return false;
+        // What is scheduled goes below zero where less comes than leaves: all of it is shown.
+        if !asked.return_negative && promises.is_none() && is_negative(&quantities) {
+            return Ok(false);
         }
+        let promised = promises.as_ref().map(|promises| promises.of(&record)).transpose();
         let buffer = self.writer.buffer();
         if asked.page.limit == Some(self.written) {
             buffer.push(b']');
-            return true;
+            return Ok(true);
         }
         if self.written > 0 {
             buffer.push(b',');
@@ -251,12 +262,13 @@ impl Output<'_> {
             product_id: &record.product,
             dimensions: versioned.configuration.dimensions().places(selection.kept(), &record.values),
             quantities: Quantities { columns, quantities: &quantities },
+            promises: promised.map_err(|why| unsummable(why, self.query))?,
         };
         // A structure of strings and numbers always becomes JSON.
         let _ = serde_json::to_writer(buffer, &shown);
         self.written += 1;
         self.last = Some(record);
-        false
+        Ok(false)
     }
 
     /// The request's own address, behind the last record.
@@ -264,10 +276,17 @@ impl Output<'_> {
         let last = self.last.as_ref()?;
         let texts: Vec<&str> =
             [&last.product].into_iter().chain(&last.values).map(|value| value.as_str()).collect();
-        let given = form_urlencoded::parse(self.query.asked.page.query.as_bytes());
+        self.query.asked.page.link(&texts)
+    }
+}
+
+impl Page {
+    /// The link to the page behind this one, which ends with a record that these texts name.
+    pub(super) fn link(&self, texts: &[&str]) -> Option<HeaderValue> {
+        let given = form_urlencoded::parse(self.query.as_bytes());
         let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case("after"));
         let mut address = form_urlencoded::Serializer::new("<?".to_owned());
-        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(&texts).ok()?);
+        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(texts).ok()?);
         HeaderValue::try_from(format!("{}>; rel=\"next\"", address.finish())).ok()
     }
 }
@@ -280,6 +299,8 @@ struct Shown<'a> {
     product_id: &'a Value,
     dimensions: Place,
     quantities: Quantities<'a>,
+    #[serde(flatten)]
+    promises: Option<promises::Body<'a>>,
 }
 
 struct Quantities<'a> {

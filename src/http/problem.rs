@@ -267,7 +267,7 @@ impl From<Failure> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
-            StoreError::Conflict | StoreError::IdTaken => Problem::Overloaded,
+            StoreError::Conflict | StoreError::IdTaken | StoreError::Busy => Problem::Overloaded,
             StoreError::Unavailable(why) => {
                 tracing::warn!(request = current_request(), error = %why, "the database did not answer");
                 Problem::DatabaseUnavailable

@@ -84,7 +84,7 @@ impl Shared {
             found.into_iter().map(|(event, version)| (event.command.id.clone(), (event, version))).collect();
         let repeat_of = |asked: &Asked<'_>, (event, version): (Event, i64)| {
             let configuration = &of_their_time.get(&version)?.as_ref()?.configuration;
-            let command = Command::new(configuration, &asked.target, &asked.request).ok()?;
+            let command = Command::new(configuration, &asked.target, &asked.request.as_repeat()).ok()?;
             let receipt = Receipt { event: Arc::new(event), replayed: true };
             command.means_the_same_as(&receipt.event.command).then_some(Judged::Repeat(receipt))
         };

@@ -10,7 +10,18 @@ use utoipa::ToSchema;
 use crate::domain::quantity::Quantity;
 
 /// Names with values.
-type Names = BTreeMap<String, String>;
+#[derive(ToSchema)]
+pub(super) struct Names(BTreeMap<String, String>);
+
+/// Quantities by day, data source and measure.
+#[derive(ToSchema)]
+pub(super) struct QuantitiesByDate(BTreeMap<String, BTreeMap<String, BTreeMap<String, Quantity>>>);
+
+/// What can be promised, and why, by day, data source and measure.
+#[derive(ToSchema)]
+pub(super) struct AvailableToPromiseByDate(
+    BTreeMap<String, BTreeMap<String, BTreeMap<String, AvailableToPromise>>>,
+);
 
 /// An allocation, or the return of one.
 #[derive(ToSchema)]
@@ -182,6 +193,77 @@ pub(super) struct OnHandSet {
     modified_date_time_utc: Option<String>,
 }
 
+/// The taking of stock that is not allocated, for an order. How much of which measure is said by
+/// `quantityDataSource`, `modifier` and `quantity` together, or by `quantities` in their place.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ReserveRequest {
+    /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// The data source of the reservation measure.
+    quantity_data_source: Option<String>,
+    /// The reservation measure, one that the configuration lists.
+    modifier: Option<String>,
+    /// How much: more than 0; or less, to give back, where `ifCheckAvailForReserv` is false.
+    quantity: Option<Quantity>,
+    /// The same in another form: exactly one data source with one measure.
+    quantities: Option<BTreeMap<String, BTreeMap<String, Quantity>>>,
+    /// Whether there must be enough available for reservation.
+    #[schema(default = true)]
+    if_check_avail_for_reserv: Option<bool>,
+}
+
+/// The freeing of a reservation, or of part of it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct UnreserveRequest {
+    /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The reservation, by the id that making it answered.
+    reservation_id: String,
+    /// Where it is.
+    dimensions: Names,
+    /// How much is offered back: more than 0.
+    #[schema(rename = "OffsetQty")]
+    offset_qty: Quantity,
+}
+
+/// What is expected to happen to stock.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ScheduleChange {
+    /// The client's own id of the event.
+    #[schema(max_length = 128)]
+    id: Option<String>,
+    /// The owner.
+    #[schema(max_length = 128)]
+    organization_id: String,
+    /// The product.
+    #[schema(max_length = 128)]
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Where.
+    dimensions: Names,
+    /// By day (`2026-11-23`, UTC), data source and measure: by how much it is to change.
+    quantities_by_date: QuantitiesByDate,
+}
+
 /// Which stock a query answers, and by what dimensions.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -194,6 +276,15 @@ pub(super) struct OnHandQuery {
     group_by_values: Option<Vec<String>>,
     /// Whether records with a quantity below zero are answered too.
     return_negative: Option<bool>,
+    /// Whether the records have what is scheduled too, and what can be promised.
+    #[schema(rename = "queryATP")]
+    query_atp: Option<bool>,
+    /// The first day that is to be shown of it; without it, today.
+    #[schema(format = Date)]
+    atp_from_date: Option<String>,
+    /// The last day that is to be shown of it; without it, the last that can be scheduled for.
+    #[schema(format = Date)]
+    atp_to_date: Option<String>,
 }
 
 /// Beside the owner and the products: dimensions by their names, each with the values that it may
@@ -224,6 +315,15 @@ pub(super) struct OnHandExactQuery {
     group_by_values: Option<Vec<String>>,
     /// Whether records with a quantity below zero are answered too.
     return_negative: Option<bool>,
+    /// Whether the records have what is scheduled too, and what can be promised.
+    #[schema(rename = "queryATP")]
+    query_atp: Option<bool>,
+    /// The first day that is to be shown of it; without it, today.
+    #[schema(format = Date)]
+    atp_from_date: Option<String>,
+    /// The last day that is to be shown of it; without it, the last that can be scheduled for.
+    #[schema(format = Date)]
+    atp_to_date: Option<String>,
 }
 
 /// The owner, the products, and the combinations of values of some dimensions.
@@ -256,4 +356,30 @@ pub(super) struct OnHandRecord {
     /// By data source, every measure that is configured, and the calculated ones; in `@iv` those
     /// of allocations and reservations, and what is available to allocate.
     quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
+    /// Only with `queryATP`: by day (its midnight, UTC), what is scheduled, and what the measures of
+    /// `schedule.measures` make of it. Days without anything are left out.
+    #[schema(required = false)]
+    quantities_by_date: QuantitiesByDate,
+    /// Only with `queryATP`: by day, what can be promised of the measures of `schedule.measures`.
+    #[schema(required = false)]
+    atp_quantities: QuantitiesByDate,
+    /// Only with `queryATP`: by day, how that comes about.
+    #[schema(required = false)]
+    atp_by_date: AvailableToPromiseByDate,
+}
+
+/// One day of a measure.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct AvailableToPromise {
+    /// What is on hand now.
+    on_hand: Quantity,
+    /// What is to come on that day.
+    scheduled_supply: Quantity,
+    /// What is to leave on that day.
+    scheduled_demand: Quantity,
+    /// What there will be then.
+    projected_on_hand: Quantity,
+    /// The least that there will be from then to the last day: what can be promised.
+    atp: Quantity,
 }

@@ -1,11 +1,12 @@
-//! Writing a batch: one statement, one round trip, all or nothing.
+//! Writing a batch: one statement, one round trip, all or nothing. (Schedules go in statements of
+//! their own, in one transaction with it.)
 
 use hashbrown::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
 use crate::domain::configuration::Configuration;
@@ -14,11 +15,12 @@ use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
+use crate::domain::schedule::Schedule;
 use crate::domain::state::{Balance, Node, Reservation, ReservationId};
 
 use super::configuration::Versioned;
 use super::ledger::Columns;
-use super::{StoreError, text};
+use super::{StoreError, schedule, text};
 
 /// What a batch adds up to, for the one statement that writes it.
 pub struct Batch {
@@ -28,6 +30,7 @@ pub struct Batch {
     nodes: Rows,
     balances: Rows,
     reservations: Rows,
+    schedules: Vec<(ProductKey, DimensionPath, Schedule)>,
     events: HashMap<Meaning, Vec<EventRow>>,
     event_count: i64,
 }
@@ -150,6 +153,7 @@ impl Batch {
             nodes: Rows::default(),
             balances: Rows::default(),
             reservations: Rows::default(),
+            schedules: Vec::new(),
             events: HashMap::new(),
             event_count: 0,
         }
@@ -215,6 +219,11 @@ impl Batch {
         });
     }
 
+    /// Writes all that is scheduled at a place; guarded as a balance is.
+    pub fn schedule(&mut self, key: &ProductKey, path: &DimensionPath, schedule: Schedule) {
+        self.schedules.push((key.clone(), path.clone(), schedule));
+    }
+
     /// Appends an event to the ledger.
     pub fn event(&mut self, command: &Arc<Command>, versioned: &Arc<Versioned>, outcome: &Outcome) {
         self.event_count += 1;
@@ -231,6 +240,29 @@ impl Batch {
 
     /// Writes all of it or nothing. Answers the events' ids, in the order of the events.
     ///
+    /// Schedules are rare, and have statements of their own: the one that all batches have stays
+    /// as short as it is. The books come first, so that their guards hold for the schedules too.
+    ///
+    /// # Errors
+    /// As those of the books.
+    pub async fn write(mut self, connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+        let schedules = std::mem::take(&mut self.schedules);
+        if schedules.is_empty() {
+            return self.write_books(connection).await;
+        }
+        // Rare, so that what is awaited of it has no room in the future of every batch.
+        Box::pin(async {
+            let mut transaction = connection.begin().await?;
+            let event_ids = self.write_books(&mut transaction).await?;
+            schedule::replace(&mut transaction, &schedules).await?;
+            transaction.commit().await?;
+            Ok(event_ids)
+        })
+        .await
+    }
+
+    /// Writes all but the schedules.
+    ///
     /// The guards: an environment's row is locked against a change of its configuration and
     /// must have the expected version; every node of every chain is updated where it has the
     /// version that the batch was decided on, and their count must be right. Where a guard
@@ -241,7 +273,7 @@ impl Batch {
     /// # Errors
     /// [`StoreError::Conflict`] where a guard did not hold, [`StoreError::IdTaken`] where an
     /// id is in the ledger already; nothing was written then.
-    pub async fn write(self, connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+    async fn write_books(self, connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
         let environments: Vec<&str> = self.environments.iter().map(Value::as_str).collect();
         let (nodes, node_count) = self.nodes.finish();
         let (balances, _) = self.balances.finish();

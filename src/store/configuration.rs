@@ -13,6 +13,8 @@ use super::StoreError;
 
 /// Longest that one statement may take which reads an environment whole.
 const WHOLE_READ_MAX: Duration = Duration::from_secs(120);
+/// Longest that a change may take as a whole: a database that falls silent is not waited for.
+pub const CHANGE_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// A configuration with its version.
 #[derive(Debug)]
@@ -229,13 +231,14 @@ async fn usage(connection: &mut PgConnection, environment: &str) -> Result<Usage
            WHERE n.environment_id = $1 AND q.quantity <> 0"#,
         environment,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let scheduled = super::schedule::measures(connection, environment).await?;
     Ok(Usage {
         any_stock: nodes.count > 0,
         dimensions: nodes.dimensions as usize,
         groups: groups.groups as usize,
-        measures: measures.into_iter().map(|row| Slot(row.place as usize - 1)).collect(),
+        measures: measures.into_iter().map(|row| Slot(row.place as usize - 1)).chain(scheduled).collect(),
     })
 }
 

@@ -15,6 +15,7 @@ use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
+use crate::domain::schedule::day;
 use crate::domain::state::ReservationId;
 
 use super::{StoreError, state, text};
@@ -44,6 +45,8 @@ pub(super) struct Detail {
     modified_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reservation: Option<Uuid>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    days: BTreeMap<String, BTreeMap<String, Quantity>>,
 }
 
 /// An operation in the ledger's columns.
@@ -117,6 +120,11 @@ impl<'a> Columns<'a> {
                 let detail = Detail { measures: named(values), modified_at, ..Detail::default() };
                 other("set-on-hand", None, detail)
             }
+            Operation::ChangeSchedule { changes } => {
+                let days = changes.iter().map(|(day, movements)| (day.to_string(), named(movements)));
+                let detail = Detail { days: days.collect(), ..Detail::default() };
+                other("change-schedule", None, detail)
+            }
         }
     }
 }
@@ -172,11 +180,7 @@ impl Row {
         };
         let groups = || path(&self.groups).ok_or_else(unreadable);
         let quantity = || self.quantity.as_deref().ok_or_else(unreadable).and_then(text::quantity);
-        let mut measures = Movements::new();
-        for (name, &quantity) in &detail.measures {
-            measures.push((state::slot(configuration, name)?, quantity));
-        }
-        measures.sort_by_key(|&(slot, _)| slot);
+        let measures = movements(configuration, &detail.measures)?;
         let measure = || measures.first().map(|&(slot, _)| slot).ok_or_else(unreadable);
         Ok(match self.operation.as_str() {
             "allocate" => Operation::Allocate { groups: groups()?, quantity: quantity()? },
@@ -206,6 +210,12 @@ impl Row {
             "set-on-hand" => {
                 Operation::SetOnHand { values: measures, modified_at: detail.modified_at.map(Timestamp) }
             }
+            "change-schedule" => {
+                let changes = detail.days.iter().map(|(text, measures)| {
+                    Ok((day(text).ok_or_else(unreadable)?, movements(configuration, measures)?))
+                });
+                Operation::ChangeSchedule { changes: changes.collect::<Result<_, StoreError>>()? }
+            }
             _ => return Err(unreadable()),
         })
     }
@@ -220,6 +230,19 @@ async fn make_sure(connection: &mut PgConnection) -> Result<(), StoreError> {
         .fetch_one(connection)
         .await?;
     Ok(())
+}
+
+/// Stored measures in the order of their slots.
+fn movements(
+    configuration: &Configuration,
+    measures: &BTreeMap<String, Quantity>,
+) -> Result<Movements, StoreError> {
+    let mut movements = Movements::new();
+    for (name, &quantity) in measures {
+        movements.push((state::slot(configuration, name)?, quantity));
+    }
+    movements.sort_by_key(|&(slot, _)| slot);
+    Ok(movements)
 }
 
 /// Looks commands' ids up. Answers, in the same order, the events that have them.

@@ -6,14 +6,18 @@ pub mod ledger;
 pub mod migrate;
 pub mod onhand;
 pub mod query;
+pub mod reservations;
+pub mod schedule;
 pub mod state;
 mod text;
 pub mod whole;
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Postgres};
 
 /// The schema, forward only.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -31,6 +35,9 @@ pub enum StoreError {
     /// happened or not.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// All connections that it could have are in use.
+    #[error("all connections are in use")]
+    Busy,
     /// The database will not have it, whenever it is sent.
     #[error("the database refused a statement: {0}")]
     Rejected(String),
@@ -187,14 +194,63 @@ pub async fn read<T>(
     readers: &PgPool,
     exchange: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let mut connection = readers.acquire().await?;
-    let limit = readers.options().get_acquire_timeout();
+    let mut reader = Reader::of(readers).await?;
+    let limit = reader.return_time_max;
     let late = || Err(StoreError::Unavailable(format!("no answer within {limit:?}")));
-    let result = tokio::time::timeout(limit, exchange(&mut connection)).await.unwrap_or_else(|_| late());
+    let result = tokio::time::timeout(limit, exchange(&mut reader)).await;
+    let result = result.unwrap_or_else(|_| late());
     if matches!(result, Err(StoreError::Unavailable(_))) {
-        drop(connection.detach());
+        reader.discard();
     }
     result
+}
+
+/// A connection of a pool, which goes back when it is dropped. On its way sqlx asks it whether
+/// it lives, and would wait for the answer for ever: the pool would have one less.
+pub struct Reader {
+    connection: PoolConnection<Postgres>,
+    return_time_max: Duration,
+    is_in_doubt: bool,
+}
+
+impl Reader {
+    /// Takes one from a pool.
+    ///
+    /// # Errors
+    /// When none is free in time, or the database does not answer.
+    pub async fn of(pool: &PgPool) -> Result<Reader, StoreError> {
+        let connection = pool.acquire().await?;
+        Ok(Reader { connection, return_time_max: pool.options().get_acquire_timeout(), is_in_doubt: false })
+    }
+
+    /// Closes it: what state it is in is not known.
+    pub fn discard(mut self) {
+        self.is_in_doubt = true;
+    }
+}
+
+impl Deref for Reader {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // What is dropped before it is back is closed, and its place in the pool is free.
+        let back = self.connection.return_to_pool();
+        if !self.is_in_doubt {
+            tokio::spawn(tokio::time::timeout(self.return_time_max, back));
+        }
+    }
 }
 
 /// Whether the database has every migration that this program knows.

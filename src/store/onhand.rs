@@ -1,34 +1,44 @@
 //! The stock nodes of an on-hand answer, as a stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::name::Value;
 use crate::domain::query::{Selection, Stretch};
+use crate::domain::schedule::{Period, Schedule};
 use crate::domain::state::Measures;
 
-use super::{StoreError, text};
+use super::{Reader, StoreError, schedule, text};
 
 /// Connections that answers are streamed from. A client that reads slowly keeps one busy: never
 /// one of those that commands and other queries need.
 const STREAMS_MAX: u32 = 4;
 
+/// The connections for streams.
+#[derive(Clone)]
+pub struct Streams {
+    pool: PgPool,
+    /// A place for each: who gets none knows that it is not the database that does not answer.
+    places: Arc<Semaphore>,
+}
+
 /// Makes the connections for streams: to the same database as other queries, but with all the
 /// time that an answer may take for one statement. A statement that nobody waits for any more
 /// ends soon, also when it has not come to its first row.
-pub fn streams(readers: &PgPool, time_max: Duration) -> PgPool {
+pub fn streams(readers: &PgPool, time_max: Duration) -> Streams {
     let most = format!("{}ms", time_max.as_millis());
     let options = [("statement_timeout", most.as_str()), ("client_connection_check_interval", "1s")];
     let options = (*readers.connect_options()).clone().options(options);
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(STREAMS_MAX)
         .acquire_timeout(readers.options().get_acquire_timeout())
         .after_connect(|connection, _| Box::pin(super::refuse_follower(connection)))
-        .connect_lazy_with(options)
+        .connect_lazy_with(options);
+    Streams { pool, places: Arc::new(Semaphore::new(STREAMS_MAX as usize)) }
 }
 
 /// Whose nodes are read.
@@ -49,12 +59,15 @@ pub struct Part {
     pub path: Vec<Value>,
     /// What counts of the node.
     pub quantities: Measures,
+    /// What is scheduled, as far as it was asked for.
+    pub schedule: Schedule,
 }
 
 struct Row {
     product_id: String,
     dimensions: Vec<String>,
     quantities: Vec<String>,
+    schedule: Option<String>,
 }
 
 /// Products are taken one after the other, and of each the stretches: every one is a piece of
@@ -64,8 +77,10 @@ struct Row {
 ///
 /// `$order` is the order of the nodes in a product. Without one they come as the key has them,
 /// the first at once; the order of their records needs all of a product.
+///
+/// `$schedule` is what is scheduled at a node, or at and below it: as far as it counts with it.
 macro_rules! parts {
-    ($order:tt, $owner:ident, $selection:ident, $after:ident) => {{
+    ($order:tt, $schedule:tt, ($($more:expr),*), $owner:ident, $selection:ident, $after:ident) => {{
         let stretches = $selection.stretches();
         let bound = |end: fn(&Stretch) -> &Vec<Value>| -> Vec<String> {
             stretches.iter().map(|stretch| text::array(end(stretch))).collect()
@@ -98,9 +113,9 @@ macro_rules! parts {
                    SELECT e.product_id FROM every e
                )
                SELECT n.product_id AS "product_id!", n.dimensions AS "dimensions!",
-                      n.quantities AS "quantities!: Vec<String>"
+                      n.quantities AS "quantities!: Vec<String>", n.schedule
                FROM product p CROSS JOIN LATERAL (
-                   SELECT r.product_id, r.dimensions, r.quantities
+                   SELECT r.product_id, r.dimensions, r.quantities, "# + $schedule + r#" AS schedule
                    FROM unnest($4::text[], $5::text[]) AS t (low, high) CROSS JOIN LATERAL (
                        SELECT s.product_id, s.dimensions,
                               (CASE WHEN cardinality(s.dimensions) = $6 THEN s.total ELSE s.own END)::text[] AS quantities,
@@ -133,15 +148,41 @@ macro_rules! parts {
             after_values,
             &places,
             &values,
+            $($more),*
         )
     }};
+    ($order:tt, $owner:ident, $selection:ident, $after:ident) => {
+        parts!($order, "NULL::text", (), $owner, $selection, $after)
+    };
+    // The bounds are those of `Selection`: what is below a path comes before the last of its values
+    // with a character behind it that no value has.
+    ($order:tt, $period:ident, $owner:ident, $selection:ident, $after:ident) => {
+        parts!(
+            $order,
+            r#"(SELECT json_agg(json_build_array(c.day, c.place, c.quantity::text))::text
+                FROM (SELECT c.day, c.place, sum(c.quantity) AS quantity
+                      FROM schedule c
+                      WHERE c.environment_id = $1 AND c.organization_id = $2 AND c.product_id = r.product_id
+                        AND c.dimensions >= r.dimensions
+                        AND c.dimensions <= CASE WHEN cardinality(r.dimensions) < $6 THEN r.dimensions
+                                                 WHEN $6 = 0 THEN $15::text::text[]
+                                                 ELSE r.dimensions[:$6 - 1] || (r.dimensions[$6] || chr(1)) END
+                        AND c.day BETWEEN $13 AND $14
+                      GROUP BY c.day, c.place) c)"#,
+            ($period.first, $period.last, text::array(&[Value::behind_all()])),
+            $owner,
+            $selection,
+            $after
+        )
+    };
 }
 
 /// A connection from which an answer is read. One that is not read to its end is closed: the
 /// database is to stop, not to be heard out.
 pub struct Stream {
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Reader>,
     is_read: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Stream {
@@ -149,8 +190,11 @@ impl Stream {
     ///
     /// # Errors
     /// When none is free in time, or the database does not answer.
-    pub async fn open(streams: &PgPool) -> Result<Stream, StoreError> {
-        Ok(Stream { connection: Some(streams.acquire().await?), is_read: false })
+    pub async fn open(streams: &Streams) -> Result<Stream, StoreError> {
+        let wait_max = streams.pool.options().get_acquire_timeout();
+        let place = tokio::time::timeout(wait_max, Arc::clone(&streams.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(StoreError::Busy) };
+        Ok(Stream { connection: Some(Reader::of(&streams.pool).await?), is_read: false, _place: place })
     }
 
     /// Says that the answer was read to its end.
@@ -159,18 +203,24 @@ impl Stream {
     }
 
     /// Reads what a selection asks for, in one statement and so of one moment, in the order of
-    /// the records: those behind the record of a product with these values, where one is given.
+    /// the records: those behind the record of a product with these values, where one is given; and
+    /// what is scheduled for a period.
     /// The database does not go far ahead of who reads.
     pub fn parts<'c>(
         &'c mut self,
         owner: &Owner<'_>,
         selection: &Selection,
         after: Option<(&Value, &[Value])>,
+        scheduled: Option<Period>,
     ) -> BoxStream<'c, Result<Part, StoreError>> {
         let Some(connection) = self.connection.as_deref_mut() else { return stream::empty().boxed() };
-        let rows = match selection.is_in_order() {
-            true => parts!("", owner, selection, after).fetch(connection),
-            false => parts!("ORDER BY r.record ", owner, selection, after).fetch(connection),
+        let rows = match (selection.is_in_order(), scheduled) {
+            (true, None) => parts!("", owner, selection, after).fetch(connection),
+            (false, None) => parts!("ORDER BY r.record ", owner, selection, after).fetch(connection),
+            (true, Some(period)) => parts!("", period, owner, selection, after).fetch(connection),
+            (false, Some(period)) => {
+                parts!("ORDER BY r.record ", period, owner, selection, after).fetch(connection)
+            }
         };
         rows.map(|row| part(row?)).boxed()
     }
@@ -179,7 +229,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take().filter(|_| !self.is_read) {
-            drop(connection.detach());
+            connection.discard();
         }
     }
 }
@@ -190,5 +240,6 @@ fn part(row: Row) -> Result<Part, StoreError> {
         product: row.product_id,
         path: text::values(&row.dimensions),
         quantities: Measures::new(quantities),
+        schedule: row.schedule.as_deref().map(schedule::read).transpose()?.unwrap_or_default(),
     })
 }

@@ -1,6 +1,8 @@
 //! Reading what is kept of products.
 
+use hashbrown::HashMap;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::domain::command::{ProductKey, Timestamp};
 use crate::domain::configuration::Configuration;
@@ -28,7 +30,9 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn columns<'a>(keys: impl Iterator<Item = (&'a ProductKey, &'a [Value])>) -> (Keys<'a>, Vec<String>) {
+pub(super) fn columns<'a>(
+    keys: impl Iterator<Item = (&'a ProductKey, &'a [Value])>,
+) -> (Keys<'a>, Vec<String>) {
     let mut columns = Keys::default();
     let paths = keys
         .map(|(key, path)| {
@@ -134,36 +138,45 @@ pub(super) fn balance(texts: [&String; 4]) -> Result<Balance, StoreError> {
     })
 }
 
-/// Reads a reservation.
+/// Reads reservations, each under the configuration of its environment. Answers, in the same
+/// order, what is stored of each.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn reservation(
+/// [`StoreError::Conflict`] when a reservation's measure is newer than the configuration; else
+/// when the database does not answer.
+pub async fn reservations(
     connection: &mut PgConnection,
-    key: &ProductKey,
-    id: ReservationId,
-    configuration: &Configuration,
-) -> Result<Option<Reservation>, StoreError> {
-    let row = sqlx::query!(
-        r#"SELECT dimensions, measure, quantity::text AS "quantity!", remaining::text AS "remaining!"
-           FROM reservation
-           WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 AND reservation_id = $4"#,
-        key.environment.as_str(),
-        key.organization.as_str(),
-        key.product.as_str(),
-        id.0,
+    wanted: &[(ProductKey, ReservationId)],
+    rules: &HashMap<&Value, &Configuration>,
+) -> Result<Vec<Option<Reservation>>, StoreError> {
+    let (keys, _) = columns(wanted.iter().map(|(key, _)| (key, &[][..])));
+    let ids: Vec<Uuid> = wanted.iter().map(|(_, id)| id.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT k.place AS "place!", r.dimensions, r.measure, r.quantity::text AS "quantity!",
+                  r.remaining::text AS "remaining!"
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) WITH ORDINALITY
+                AS k (environment_id, organization_id, product_id, reservation_id, place)
+           JOIN reservation r ON r.environment_id = k.environment_id AND r.organization_id = k.organization_id
+                AND r.product_id = k.product_id AND r.reservation_id = k.reservation_id"#,
+        &keys.environments as &[&str],
+        &keys.organizations as &[&str],
+        &keys.products as &[&str],
+        &ids,
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    row.map(|row| {
-        Ok(Reservation {
+    let mut found = vec![None; wanted.len()];
+    for row in rows {
+        let place = row.place as usize - 1;
+        let configuration = rules.get(&wanted[place].0.environment).ok_or(StoreError::Conflict)?;
+        found[place] = Some(Reservation {
             path: DimensionPath::new(text::values(&row.dimensions)),
             measure: slot(configuration, &row.measure)?,
             quantity: text::quantity(&row.quantity)?,
             remaining: text::quantity(&row.remaining)?,
-        })
-    })
-    .transpose()
+        });
+    }
+    Ok(found)
 }
 
 /// The slot of a stored measure. A configuration older than the row may not know it: then

@@ -11,7 +11,7 @@ use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
 use crate::domain::state::{Reservation, ReservationId, Stock};
 
-use super::{StoreError, state, text};
+use super::{StoreError, schedule, state, text};
 
 /// Everything that is kept of an environment's products.
 #[derive(Default)]
@@ -93,7 +93,7 @@ pub async fn read(
            FROM reservation WHERE environment_id = $1"#,
         environment,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     for row in reservations {
         let reservation = || -> Result<Reservation, StoreError> {
@@ -112,6 +112,19 @@ pub async fn read(
             Err(error) => unreadable.push(format!(
                 "reservation {} is not readable: {}",
                 row.reservation_id,
+                error.of_stored()
+            )),
+        }
+    }
+    for (organization, product, path, stored) in schedule::whole(connection, environment).await? {
+        match stored {
+            Ok(schedule) => {
+                let stock = products.entry(key(&organization, &product)).or_default();
+                stock.schedules.insert(path, schedule);
+            }
+            Err(error) => unreadable.push(format!(
+                "the schedule {organization}/{product} {:?} is not readable: {}",
+                path.values(),
                 error.of_stored()
             )),
         }

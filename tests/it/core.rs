@@ -1,8 +1,8 @@
 //! Random and exhaustive command sequences through the core and the naive model, side by
 //! side: every answer, every refusal and the state behind them must be the same.
 
-mod random;
-mod wire;
+pub(crate) mod random;
+pub(crate) mod wire;
 
 use proptest::prelude::*;
 use ringfence::domain::command::{Command, ProductKey, Target};
@@ -16,8 +16,8 @@ use self::random::{config, step, stock};
 use self::wire::{answer, configuration, millionths, no, pairs, quantities, texts, value, written};
 use crate::naive::{self, Config, ONE, World};
 
-const DIMENSIONS: [&str; 4] = ["siteId", "locationId", "colorId", "sizeId"];
-const GROUPS: [&str; 3] = ["channel", "customerGroup", "region"];
+pub(crate) const DIMENSIONS: [&str; 4] = ["siteId", "locationId", "colorId", "sizeId"];
+pub(crate) const GROUPS: [&str; 3] = ["channel", "customerGroup", "region"];
 /// What on-hand changes move; the last is read-only to consumption.
 const ON_HAND: [&str; 5] = ["iv.onhand", "pos.inbound", "pos.outbound", "iv.reserved", "erp.onhand"];
 /// What can be reserved, though the second only where a configuration lists it.
@@ -145,6 +145,11 @@ impl Pair {
         }
     }
 
+    /// The events that made reservations.
+    fn made(&self) -> Vec<String> {
+        self.reservations.iter().map(|made| made.0.clone()).collect()
+    }
+
     /// The path of a request, also of one that names only a reservation.
     fn path(&self, request: &naive::Request) -> Vec<String> {
         match request {
@@ -179,7 +184,7 @@ proptest! {
             pair.send(&request);
         }
         for step in steps {
-            let request = step.request(&pair);
+            let request = step.request(&pair.world, &pair.held, &pair.made());
             pair.send(&request);
             pair.compare(&pair.path(&request));
         }

@@ -20,6 +20,12 @@ impl Client {
         Client { base: base.to_owned(), http }
     }
 
+    /// A client that has a connection for each request.
+    pub fn of_short_connections(base: &str) -> Client {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0);
+        Client { base: base.to_owned(), http: http.build().unwrap() }
+    }
+
     /// Sends a request; the answer may get lost.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer> {
         let url = format!("{}/api/environment/test/{path}", self.base);

@@ -155,11 +155,16 @@ impl World {
             balance: groups.map(|g| self.balance(&fact.path, g)),
             source_balance: source.map(|g| self.balance(&fact.path, g)),
             available: self.available(&fact.path, &self.config.ata),
-            freed: fact.freed.map(|(_, quantity)| quantity),
+            freed: fact.freed.map(|_| -fact.postings[0].1),
             reservation: fact.reserved.is_some(),
         };
         self.answers.push((id.to_string(), request, answer.clone()));
         Ok(answer)
+    }
+
+    /// Why the request would be refused now, were its id a new one.
+    pub fn refusal(&self, request: &Request) -> Option<No> {
+        self.decide(&meaning(request)).err()
     }
 
     /// The table of operations: each one's "refused unless" and its effects.
@@ -223,11 +228,13 @@ impl World {
                 let remaining = self.remaining(&reservation).ok_or(No::UnknownReservation)?;
                 let made = self.facts.iter().find(|fact| fact.id == reservation).expect("found above");
                 let (measure, _) = made.reserved.clone().expect("found above");
-                let freed = quantity.min(remaining);
+                let returned = quantity.min(remaining);
+                // What was given back without a name is not there to be freed again.
+                let freed = returned.min(self.own(&made.path, &measure).max(0));
                 Ok(Fact {
                     path: made.path.clone(),
                     postings: vec![(measure, -freed)],
-                    freed: Some((reservation, freed)),
+                    freed: Some((reservation, returned)),
                     ..Fact::default()
                 })
             }

@@ -1,5 +1,8 @@
 //! A line to the database that can be muted and cut.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -9,16 +12,22 @@ use tokio::sync::watch;
 pub enum Line {
     /// Everything passes.
     Open,
+    /// The database's next answer is the last that is heard of it.
+    Last,
     /// The database hears, but is not heard.
     Mute,
     /// Nothing passes; who connects is disconnected.
     Cut,
 }
 
+/// What the database says when it is asked whether it lives.
+const READY_BYTES: usize = 6;
+
 pub struct Proxy {
     /// The database, through the line.
     pub database: PgConnectOptions,
     line: watch::Sender<Line>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -27,12 +36,16 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let file = format!(".s.PGSQL.{}", database.get_port());
         let socket = database.get_socket().unwrap().join(file);
-        let (line, state) = watch::channel(Line::Open);
+        let (line, _) = watch::channel(Line::Open);
+        let ours = line.clone();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let server = UnixStream::connect(&socket).await.unwrap();
-                tokio::spawn(connect(client, server, state.clone()));
+                connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(connect(client, server, ours.clone()));
             }
         });
         let options = PgConnectOptions::new_without_pgpass()
@@ -41,22 +54,38 @@ impl Proxy {
             .username(database.get_username())
             .database(database.get_database().unwrap())
             .ssl_mode(PgSslMode::Disable);
-        Proxy { database: options, line }
+        Proxy { database: options, line, connections: counted }
     }
 
     pub fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
+
+    pub fn line(&self) -> Line {
+        *self.line.borrow()
+    }
+
+    /// How many connections were made through it.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }
 
-async fn connect(client: TcpStream, server: UnixStream, mut line: watch::Receiver<Line>) {
-    let heard = line.clone();
+async fn connect(client: TcpStream, server: UnixStream, heard: watch::Sender<Line>) {
+    let mut line = heard.subscribe();
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     let hear = async {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-            let is_open = *heard.borrow() == Line::Open;
+            let was_last = heard.send_if_modified(|line| {
+                let is_last = *line == Line::Last && length > READY_BYTES;
+                if is_last {
+                    *line = Line::Mute;
+                }
+                is_last
+            });
+            let is_open = was_last || matches!(*heard.borrow(), Line::Open | Line::Last);
             if is_open && to_client.write_all(&buffer[..length]).await.is_err() {
                 break;
             }

@@ -69,8 +69,8 @@ async fn a_client_that_asks_before_it_sends_is_answered_at_once() {
 
 #[tokio::test]
 async fn a_request_has_its_time_from_its_head_on() {
-    // The body itself would have all the time of the test.
-    let times = ["--request-time-max-ms", "300", "--body-time-max-ms", "600000"];
+    // If it were the body's time that ended, the answer would be another.
+    let times = ["--request-time-max-ms", "300", "--body-time-max-ms", "5000"];
     let service = Service::start_on(database().await, &times).await;
     let (head, answer) = end(begin(&service, &head("Content-Length: 10")).await, "{").await;
     assert!(head.starts_with("http/1.1 503"), "{head}");

@@ -78,9 +78,12 @@ pub const PROBLEMS: &[(&str, u16, u16)] = &[
     ("consumption-not-neutral", 400, 400),
     ("missing-id", 400, 400),
     ("unknown-environment", 404, 404),
+    ("unknown-reservation", 404, 404),
     ("not-found", 404, 404),
     ("insufficient-available-to-allocate", 409, 500),
     ("insufficient-allocation", 409, 500),
+    ("insufficient-available-to-reserve", 409, 500),
+    ("nothing-reserved", 409, 500),
     ("configuration-in-use", 409, 409),
     ("unprotected-formula", 409, 409),
     ("precondition-failed", 412, 412),
@@ -165,7 +168,9 @@ impl Service {
     pub async fn books(&self) -> String {
         let mut connection = PgConnection::connect_with(&self.database).await.unwrap();
         let mut books = String::new();
-        for table in ["environment", "configuration", "ledger", "stock_node", "balance", "reservation"] {
+        for table in
+            ["environment", "configuration", "ledger", "stock_node", "balance", "reservation", "schedule"]
+        {
             let statement = format!("SELECT string_agg(t::text, E'\\n' ORDER BY t::text) FROM {table} t");
             let rows: Option<String> =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut connection).await.unwrap();

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{Configuration, DataSource, PREDEFINED_SOURCE, SOFT_RESERVED};
 use crate::domain::dimensions::{DimensionHierarchy, DimensionMappings};
-use crate::domain::document::{DataSourceDocument, Document};
+use crate::domain::document::{DataSourceDocument, Document, ScheduleDocument};
 use crate::domain::formula::{Formula, MeasureName, Slot};
 use crate::domain::groups::AllocationHierarchy;
 use crate::domain::name::Name;
 use crate::domain::refusal::{Fault, Refusal, pointer};
+use crate::domain::schedule::PERIOD_DAYS_MAX;
 
 const DIMENSIONS_MAX: usize = 32;
 const DATA_SOURCES_MAX: usize = 64;
@@ -16,6 +17,8 @@ const DATA_SOURCES_MAX: usize = 64;
 const MEASURES_MAX: usize = 256;
 const CALCULATED_MAX: usize = 64;
 const RESERVATION_MEASURES_MAX: usize = 16;
+/// As many distinct measures as a calculation of ATP may have elsewhere.
+const PROMISED_MAX: usize = 8;
 const MAPPINGS_MAX: usize = 128;
 /// The predefined measures; their slots are the first, in this order.
 const PREDEFINED: [&str; 5] =
@@ -74,6 +77,7 @@ impl Builder<'_> {
             }
         }
         let calculated = self.calculated(&document.calculated_measures, &sources);
+        let promised = self.promised(&document.schedule, &calculated);
         Some(Configuration {
             document: Document::default(),
             dimensions: DimensionHierarchy::new(dimensions, document.required_dimensions),
@@ -83,6 +87,7 @@ impl Builder<'_> {
             available_to_allocate: available_to_allocate?,
             reservations,
             calculated,
+            promised,
         })
     }
 
@@ -224,6 +229,36 @@ impl Builder<'_> {
             }
         }
         calculated
+    }
+
+    fn promised(
+        &mut self,
+        schedule: &ScheduleDocument,
+        calculated: &[(MeasureName, Formula)],
+    ) -> Vec<(MeasureName, Formula)> {
+        if schedule.period_days > PERIOD_DAYS_MAX {
+            let days = schedule.period_days;
+            self.fault("/schedule/periodDays", format!("is {days}, at most {PERIOD_DAYS_MAX} are allowed"));
+        }
+        let given = &schedule.measures;
+        if given.len() > PROMISED_MAX {
+            let fault = format!("has {} measures, at most {PROMISED_MAX} are allowed", given.len());
+            self.fault("/schedule/measures", fault);
+        }
+        let mut promised: Vec<(MeasureName, Formula)> = Vec::new();
+        for (index, text) in given.iter().enumerate().take(PROMISED_MAX) {
+            let place = format!("/schedule/measures/{index}");
+            let found = MeasureName::parse(text).map(|name| calculated.iter().find(|(own, _)| *own == name));
+            match found {
+                Err(why) => self.fault(&place, why),
+                Ok(None) => self.fault(&place, format!("is {text}, which is none of the calculatedMeasures")),
+                Ok(Some((name, _))) if promised.iter().any(|(own, _)| own == name) => {
+                    self.fault(&place, format!("gives {name} twice"));
+                }
+                Ok(Some(measure)) => promised.push(measure.clone()),
+            }
+        }
+        promised
     }
 }
 

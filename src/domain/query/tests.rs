@@ -134,7 +134,8 @@ fn there_are_never_too_many_stretches() {
     let selection = selection(&each(&filters, ""));
     assert_eq!((selection.stretches().len(), selection.further_filters().count()), (40, 2));
     assert!(
-        selection.wants(&path("39 0 7"), &something()) && !selection.wants(&path("39 0 40"), &something())
+        selection.wants(&path("39 0 7"), &something(), &Schedule::default())
+            && !selection.wants(&path("39 0 40"), &something(), &Schedule::default())
     );
 }
 
@@ -149,7 +150,11 @@ fn nodes_that_agree_with_every_filter_are_wanted() {
         let selection = selection(&each(filters, ""));
         for (list, expected) in [(wanted, true), (others, false)] {
             for text in list.split(") (").map(|text| text.trim_matches(['(', ')'])) {
-                assert_eq!(selection.wants(&path(text), &something()), expected, "{filters}: {text}");
+                assert_eq!(
+                    selection.wants(&path(text), &something(), &Schedule::default()),
+                    expected,
+                    "{filters}: {text}"
+                );
             }
         }
     }
@@ -162,8 +167,8 @@ fn a_node_on_the_way_to_others_is_not_wanted() {
     let (selection, nothing) = (selection(&each("", "colorId")), Measures::new(vec![Quantity::ZERO; 7]));
     for (text, expected) in [("", false), ("1", false), ("1 11", false), ("1 11 red", true), ("1 11 -", true)]
     {
-        assert_eq!(selection.wants(&path(text), &nothing), expected, "{text}");
-        assert!(selection.wants(&path(text), &something()), "{text}");
+        assert_eq!(selection.wants(&path(text), &nothing, &Schedule::default()), expected, "{text}");
+        assert!(selection.wants(&path(text), &something(), &Schedule::default()), "{text}");
     }
 }
 
@@ -177,10 +182,13 @@ fn an_exact_query_asks_for_combinations() {
     for (text, expected) in
         [("1 11 red", true), ("1 11 blue", true), ("2 11 blue", true), ("2 11 red", false)]
     {
-        assert_eq!(exactly.wants(&path(text), &something()), expected, "{text}");
+        assert_eq!(exactly.wants(&path(text), &something(), &Schedule::default()), expected, "{text}");
     }
     let none = selection(&exact("", ""));
-    assert_eq!((stretches(&none), none.wants(&path("1 11"), &something())), ("()+".to_owned(), true));
+    assert_eq!(
+        (stretches(&none), none.wants(&path("1 11"), &something(), &Schedule::default())),
+        ("()+".to_owned(), true)
+    );
 }
 
 #[test]

@@ -32,7 +32,12 @@ fn values(texts: &[&str]) -> Vec<Value> {
 }
 
 fn record(product: &str, of: &[&str], quantities: &[i64]) -> Record {
-    Record { product: Value::stored(product), values: values(of), sums: measures(quantities) }
+    Record {
+        product: Value::stored(product),
+        values: values(of),
+        sums: measures(quantities),
+        schedule: Schedule::default(),
+    }
 }
 
 /// Nodes with the same product and values make one record, whichever measures each has.
@@ -48,7 +53,7 @@ fn nodes_are_summed_up_as_they_come() {
     ];
     let mut records = Records::default();
     let add = |&(product, of, quantities): &(&str, &[&str], &[i64])| {
-        records.add(product, values(of), measures(quantities)).unwrap()
+        records.add(product, values(of), measures(quantities), Schedule::default()).unwrap()
     };
     let mut found: Vec<Record> = nodes.iter().filter_map(add).collect();
     found.extend(records.finish());
@@ -67,8 +72,11 @@ fn nodes_are_summed_up_as_they_come() {
 fn nodes_come_in_the_order_of_their_records() {
     for (product, of) in [("A", &["2"]), ("B", &["1"])] {
         let mut records = Records::default();
-        records.add("B", values(&["2"]), measures(&[1])).unwrap();
-        assert_eq!(records.add(product, values(of), measures(&[1])), Err(Unsummable::OutOfOrder));
+        records.add("B", values(&["2"]), measures(&[1]), Schedule::default()).unwrap();
+        assert_eq!(
+            records.add(product, values(of), measures(&[1]), Schedule::default()),
+            Err(Unsummable::OutOfOrder)
+        );
     }
 }
 
@@ -77,9 +85,9 @@ fn nodes_come_in_the_order_of_their_records() {
 fn a_sum_that_is_too_large_is_none() {
     let most = 1_000_000_000_000_000_000;
     let mut records = Records::default();
-    records.add("A", values(&[]), measures(&[most, -most])).unwrap();
-    records.add("A", values(&[]), measures(&[0, 1])).unwrap();
-    let too_large = records.add("A", values(&[]), measures(&[1]));
+    records.add("A", values(&[]), measures(&[most, -most]), Schedule::default()).unwrap();
+    records.add("A", values(&[]), measures(&[0, 1]), Schedule::default()).unwrap();
+    let too_large = records.add("A", values(&[]), measures(&[1]), Schedule::default());
     assert_eq!(too_large, Err(Unsummable::TooLarge(Slot(SOFT_RESERVED.0 + 1))));
 }
 

@@ -142,10 +142,51 @@ fn giving_back_names_no_reservation_and_stops_at_zero() {
          reserve 4 at 1/11 on iv.softreserved as order
          reserve -5 at 1/11     on iv.softreserved unchecked => refused 5 given back, but 4 is reserved there
          reserve -1 at 1/11/red on iv.softreserved unchecked => refused 1 given back, but 0 is reserved there
-         reserve -1 at 1/11     on iv.softreserved           => refused /quantity is -1, which must be greater than 0
+         reserve -1 at 1/11     on iv.softreserved           => refused /quantity is -1, which must be greater than 0; to give back what was reserved, set ifCheckAvailForReserv to false
          reserve  0 at 1/11     on iv.softreserved unchecked => refused /quantity is 0, which must be greater than 0
          reserve -4 at 1/11     on iv.softreserved unchecked
          then iv.softreserved 0 at 1/11
          then order 4",
+    );
+}
+
+/// Which reservation was given back is not known when none is named. In all, no more is freed
+/// than was reserved, whichever of the two ways comes first.
+#[test]
+fn what_was_given_back_without_a_name_is_not_freed_again() {
+    check(
+        "pool = iv.onhand - iv.softreserved - @iv.@allocated
+         iv.softreserved = iv.onhand - iv.softreserved - @iv.@allocated
+         post iv.onhand+9 at 1/11
+         reserve  9 at 1/11 on iv.softreserved as whole
+         reserve -9 at 1/11 on iv.softreserved unchecked => available 9
+         then whole 9
+         unreserve 9 at 1/11 of whole => available 9, excess 9
+         then whole 0
+         then iv.softreserved 0 at 1/11
+
+         reserve  5 at 1/11 on iv.softreserved as part
+         reserve -3 at 1/11 on iv.softreserved unchecked => available 7
+         unreserve 1 at 1/11 of part => available 8, no excess
+         unreserve 4 at 1/11 of part => available 9, excess 3
+         reserve -1 at 1/11 on iv.softreserved unchecked => refused 1 given back, but 0 is reserved there
+         then part 0
+
+         reserve 5 at 1/11 on iv.softreserved as one
+         reserve 4 at 1/11 on iv.softreserved as two
+         reserve -5 at 1/11 on iv.softreserved unchecked => available 5
+         unreserve 4 at 1/11 of two => available 9, no excess
+         unreserve 5 at 1/11 of one => available 9, excess 5
+         then iv.softreserved 0 at 1/11",
+    );
+    // A report of the user's own measure may take it below zero, and is believed.
+    check(
+        "iv.softreserved = iv.onhand - iv.softreserved - @iv.@allocated
+         post iv.onhand+9 at 1/11
+         reserve 5 at 1/11 on iv.softreserved as order
+         post iv.softreserved-6 at 1/11
+         unreserve 2 at 1/11 of order => excess 2
+         then order 3
+         then iv.softreserved -1 at 1/11",
     );
 }

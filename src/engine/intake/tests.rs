@@ -33,6 +33,7 @@ fn submission(ids: &[&str]) -> Submission {
         commands: ids.iter().map(command).collect(),
         configuration: Arc::new(Versioned { version: 1, configuration }),
         reply: oneshot::channel().0,
+        room: None,
     }
 }
 
@@ -57,10 +58,15 @@ fn a_batch_is_what_waits_up_to_its_limit() {
 
 #[test]
 fn what_is_done_together_is_a_batch_of_its_own() {
-    let mut intake = intake(&[&["a"], &["b1", "b2"], &["c"]], 10);
-    assert_eq!(ids(&intake.take()), ["a"]);
-    assert_eq!(intake.take()[0].commands.len(), 2);
-    assert_eq!(ids(&intake.take()), ["c"]);
+    for was_set_aside in [false, true] {
+        let mut intake = intake(&[&["a"], &["b1", "b2"], &["c"]], 10);
+        if was_set_aside {
+            intake.join(&mut Vec::new(), |_| false);
+        }
+        assert_eq!(ids(&intake.take()), ["a"]);
+        assert_eq!(ids(&intake.take()), ["b1"]);
+        assert_eq!(ids(&intake.take()), ["c"]);
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! Reading lists of texts, and objects whose properties are not all known.
+//! Reading lists of texts, quantities by day, and objects whose properties are not all known.
 
 use std::borrow::Cow;
 
-use crate::domain::refusal::pointer;
+use serde_json::value::RawValue;
 
-use super::{Form, Members, Text};
+use crate::domain::command::Quantities;
+use crate::domain::refusal::{Fault, pointer};
+
+use super::{Form, Members, Text, quantity_text};
 
 type List<'a> = Vec<Cow<'a, str>>;
 
@@ -13,6 +16,31 @@ fn list(texts: Vec<Text<'_>>) -> List<'_> {
 }
 
 impl<'a> Form<'a> {
+    /// Quantities per data source and measure, for each of some days.
+    pub(in crate::http) fn dated_quantities(&mut self, name: &str) -> Vec<(Cow<'a, str>, Quantities<'a>)> {
+        let days: Option<Members<'a>> = self.optional(name, "an object of days");
+        let days = days.map(|Members(days)| days.into_iter().map(|day| self.of_day(name, day)).collect());
+        self.required(name, days)
+    }
+
+    fn of_day(
+        &mut self,
+        name: &str,
+        (day, raw): (Cow<'a, str>, &'a RawValue),
+    ) -> (Cow<'a, str>, Quantities<'a>) {
+        let place = pointer(&pointer(&self.place, name), &day);
+        let quantities = match serde_json::from_str(raw.get()) {
+            Ok(Members(sources)) => {
+                self.nested_at(&place, sources, "a number, or a string of digits", quantity_text)
+            }
+            Err(_) => {
+                self.faults.push(Fault::new(place, "must be an object of objects"));
+                Quantities::new()
+            }
+        };
+        (day, quantities)
+    }
+
     /// An array of strings.
     pub(in crate::http) fn optional_texts(&mut self, name: &str) -> Option<List<'a>> {
         self.optional(name, "an array of strings").map(list)

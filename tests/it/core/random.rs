@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::wire::texts;
-use super::{DIMENSIONS, ON_HAND, Pair, RESERVABLE};
-use crate::naive::{self, Config, Formula, ONE};
+use super::{DIMENSIONS, ON_HAND, RESERVABLE};
+use crate::naive::{self, Config, Formula, ONE, World};
 
 /// Coefficients that a term may have, in millionths; 0 leaves the term out.
 type Choices = (&'static str, &'static [i128]);
@@ -49,7 +49,7 @@ fn available_for(measure: &'static str, other: &'static str) -> impl Strategy<Va
         .prop_map(move |(terms, allocated)| (measure.to_owned(), [terms, allocated].concat()))
 }
 
-pub(super) fn config() -> impl Strategy<Value = Config> {
+pub(crate) fn config() -> impl Strategy<Value = Config> {
     let [first, second] = RESERVABLE;
     let reservations = (available_for(first, second), proptest::option::of(available_for(second, first)));
     let ata = (formula([&SUPPLY[..], &ATA_TAKES].concat()), takes_allocated());
@@ -88,7 +88,7 @@ enum Amount {
 
 /// A request before it is known what there is.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(crate) struct Step {
     verb: Verb,
     path: Vec<String>,
     groups: [Vec<String>; 2],
@@ -107,7 +107,7 @@ fn path(lengths: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<S
 }
 
 /// Something to begin with.
-pub(super) fn stock() -> impl Strategy<Value = naive::Request> {
+pub(crate) fn stock() -> impl Strategy<Value = naive::Request> {
     (path(3..=4), 1..=60_i128).prop_map(|(path, whole)| naive::Request::OnHand {
         path,
         deltas: vec![("iv.onhand".to_owned(), whole * ONE)],
@@ -115,7 +115,7 @@ pub(super) fn stock() -> impl Strategy<Value = naive::Request> {
     })
 }
 
-pub(super) fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let verbs = [
         (6, Verb::Allocate),
         (1, Verb::Unallocate),
@@ -154,15 +154,20 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Step {
-    /// The request that it is now.
-    pub(super) fn request(&self, pair: &Pair) -> naive::Request {
+    /// The request that it is now: in this world, with something allocated to these paths and
+    /// group paths, and reservations made by these events.
+    pub(crate) fn request(
+        &self,
+        world: &World,
+        held: &[(Vec<String>, Vec<String>)],
+        reservations: &[String],
+    ) -> naive::Request {
         let Step { path, groups: [mut groups, mut source], modifiers, flag, .. } = self.clone();
-        let world = &pair.world;
         let mut demanded = demanded(&path, world.config.required);
         // Mostly there is something at the place where something is to be taken.
         let takes = matches!(self.verb, Verb::Unallocate | Verb::Reallocate | Verb::Consume | Verb::Settle);
-        if takes && self.at > 1 && !pair.held.is_empty() {
-            (demanded, source) = self.pick.get(&pair.held).clone();
+        if takes && self.at > 1 && !held.is_empty() {
+            (demanded, source) = self.pick.get(held).clone();
             if !matches!(self.verb, Verb::Reallocate) {
                 groups = source.clone();
             }
@@ -209,9 +214,8 @@ impl Step {
                 naive::Request::GiveBack { path, measure, quantity }
             }
             Verb::Unreserve => {
-                let known = self.at > 1 && !pair.reservations.is_empty();
-                let reservation =
-                    if known { self.pick.get(&pair.reservations).0.clone() } else { "none".to_owned() };
+                let known = self.at > 1 && !reservations.is_empty();
+                let reservation = if known { self.pick.get(reservations).clone() } else { "none".to_owned() };
                 let remaining = world.remaining(&reservation).unwrap_or(0);
                 naive::Request::Unreserve { reservation, quantity: quantity(remaining) }
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ringfence::domain::command::{Direction, Request, Timestamp};
+use ringfence::domain::command::{Direction, Request, ReserveForm, Timestamp};
 use ringfence::domain::configuration::Configuration;
 use ringfence::domain::decide::Outcome;
 use ringfence::domain::dimensions::Pairs;
@@ -16,18 +16,18 @@ use ringfence::domain::state::{Balance, ReservationId};
 use super::{GROUPS, ON_HAND};
 use crate::naive::{self, Answer, Config, Formula, No, ONE};
 
-pub(super) fn value(text: &str) -> Value {
+pub(crate) fn value(text: &str) -> Value {
     if text.is_empty() { Value::empty() } else { Value::parse(text).unwrap() }
 }
 
 /// `1/11/red` as a path; the empty text is the empty path.
-pub(super) fn texts(slashed: &str) -> Vec<String> {
+pub(crate) fn texts(slashed: &str) -> Vec<String> {
     slashed.split('/').filter(|_| !slashed.is_empty()).map(str::to_owned).collect()
 }
 
 /// Names with values as a careless client may send them: backwards, the names in capitals,
 /// and what is empty left out unless it is the last.
-pub(super) fn pairs<'a>(names: &[&str], values: &'a [String]) -> Pairs<'a> {
+pub(crate) fn pairs<'a>(names: &[&str], values: &'a [String]) -> Pairs<'a> {
     let given = names.iter().zip(values).enumerate();
     let given = given.filter(|&(index, (_, value))| !value.is_empty() || index + 1 == values.len());
     given.rev().map(|(_, (name, value))| (name.to_uppercase().into(), value.into())).collect()
@@ -37,26 +37,29 @@ fn number(millionths: i128) -> Cow<'static, str> {
     format!("{millionths}e-6").into()
 }
 
-/// A count of 10^-12.
 fn exact(quantity: Quantity) -> i128 {
-    let text = quantity.to_string();
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    exactly(&quantity.to_string())
+}
+
+/// A written number as a count of 10^-12.
+pub(crate) fn exactly(text: &str) -> i128 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     format!("{whole}{fraction:0<12}").parse().unwrap()
 }
 
-pub(super) fn millionths(quantity: Quantity) -> i128 {
+pub(crate) fn millionths(quantity: Quantity) -> i128 {
     let exact = exact(quantity);
     assert_eq!(exact % ONE, 0, "{quantity} is finer than a millionth");
     exact / ONE
 }
 
-pub(super) fn quantities(balance: &Balance) -> [i128; 4] {
+pub(crate) fn quantities(balance: &Balance) -> [i128; 4] {
     let Balance { allocated, consumed, cumulative_allocated, cumulative_consumed } = *balance;
     [allocated, consumed, cumulative_allocated, cumulative_consumed].map(millionths)
 }
 
 /// A request as it is written on the wire, and when it is taken in.
-pub(super) fn written(
+pub(crate) fn written(
     request: &naive::Request,
     made: impl Fn(&str) -> Option<ReservationId>,
 ) -> (Request<'_>, Timestamp) {
@@ -71,6 +74,11 @@ pub(super) fn written(
             (source, vec![(measure, number(*quantity))])
         };
         list.iter().map(one).collect::<Vec<_>>()
+    };
+    let reserve = |(source, measure), quantity: i128, checked| Request::Reserve {
+        quantities: vec![(source, vec![(measure, number(quantity))])],
+        form: ReserveForm::Modifier,
+        checked,
     };
     let mut received_at = Timestamp(0);
     let written = match request {
@@ -96,14 +104,14 @@ pub(super) fn written(
         }
         naive::Request::Reserve { measure, quantity, checked, .. } => {
             let (source, measure) = split(measure);
-            Request::Reserve { source, measure, quantity: number(*quantity), checked: *checked }
+            reserve((source, measure), *quantity, *checked)
         }
         naive::Request::GiveBack { measure, quantity, .. } => {
             let (source, measure) = split(measure);
-            Request::Reserve { source, measure, quantity: number(-quantity), checked: false }
+            reserve((source, measure), -quantity, false)
         }
         naive::Request::Unreserve { reservation, quantity } => Request::Unreserve {
-            reservation: made(reservation).map(|id| id.0).unwrap_or_default(),
+            reservation: made(reservation).map(|id| id.0).unwrap_or_default().to_string().into(),
             quantity: number(*quantity),
         },
         naive::Request::OnHand { deltas, settle, .. } => {
@@ -123,7 +131,7 @@ pub(super) fn written(
 }
 
 /// What the naive model would have answered where the core answers this.
-pub(super) fn answer(request: &naive::Request, outcome: &Outcome) -> Answer {
+pub(crate) fn answer(request: &naive::Request, outcome: &Outcome) -> Answer {
     let excess = outcome.excess.map(millionths);
     let freed = match request {
         naive::Request::Unreserve { quantity, .. } => Some(quantity - excess.unwrap_or(0)),
@@ -141,7 +149,7 @@ pub(super) fn answer(request: &naive::Request, outcome: &Outcome) -> Answer {
 }
 
 /// What the naive model would have refused with where the core refuses with this.
-pub(super) fn no(refusal: Refusal) -> No {
+pub(crate) fn no(refusal: Refusal) -> No {
     let shortage = |Shortage { requested, available, limited_by }| {
         let limited_at = limited_by.0.into_iter().map(|(_, value)| value.to_string()).collect();
         (millionths(requested), exact(available), limited_at)
@@ -168,9 +176,13 @@ pub(super) fn no(refusal: Refusal) -> No {
     }
 }
 
+pub(crate) fn configuration(config: &Config) -> Configuration {
+    Configuration::new(document(config), &[]).unwrap()
+}
+
 /// The naive configuration as a document. Whether a formula protects what is allocated is
 /// not asked here: what is granted must be right either way.
-pub(super) fn configuration(config: &Config) -> Configuration {
+pub(crate) fn document(config: &Config) -> Document {
     let formula = |formula: &Formula| {
         let term = |(measure, coefficient): &(String, i128)| {
             let sign = if *coefficient < 0 { '-' } else { '+' };
@@ -186,7 +198,7 @@ pub(super) fn configuration(config: &Config) -> Configuration {
         document.measures.push(measure.to_owned());
         document.read_only = config.read_only.iter().any(|read_only| read_only == source);
     }
-    let document = Document {
+    Document {
         dimensions: config.dimensions.clone(),
         required_dimensions: config.required,
         data_sources,
@@ -204,6 +216,5 @@ pub(super) fn configuration(config: &Config) -> Configuration {
             allow_unprotected: true,
         },
         ..Document::default()
-    };
-    Configuration::new(document, &[]).unwrap()
+    }
 }

@@ -1,0 +1,82 @@
+//! What is bounded, and what is at its bound.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::proxy::{Line, Proxy};
+use crate::requests::{allocation, problem, stock};
+use crate::support::{Service, bicycles, database, eventually};
+
+/// How long something has to stay as it is to be taken for so.
+const STAYS: Duration = Duration::from_millis(300);
+
+/// A bulk that takes its part of the room for all bodies, and sends nothing of it.
+async fn take_room(service: &Service) -> TcpStream {
+    let mut stream = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "POST /api/environment/test/onhand/bulk HTTP/1.1\r\nhost: it\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        8 << 20
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    // It is told to go on once it has its room.
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test]
+async fn large_bodies_wait_for_room_and_commands_do_not() {
+    let times = ["--body-time-max-ms", "600000", "--request-time-max-ms", "600000"];
+    let service = Service::start_on(database().await, &times).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    let mut holders = Vec::new();
+    for _ in 0..8 {
+        holders.push(take_room(&service).await);
+    }
+    let large = stock("large", 1).to_string() + &" ".repeat(20 << 10);
+    let mut waiting = Box::pin(service.post_text("onhand", large));
+    assert!(tokio::time::timeout(STAYS, &mut waiting).await.is_err(), "there was more room than 64 MiB");
+    service.grant("onhand", stock("small", 1)).await;
+    holders.pop();
+    assert_eq!(waiting.await.status, 200);
+    drop(holders);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn where_nothing_is_nobody_is_told_what_to_send() {
+    let service = Service::start().await;
+    for path in ["/", "/api/environment/test", "/api/environment/test/allocation/nothing"] {
+        let answer = service.send(Method::POST, path, &[("content-type", "text/plain")], "x").await;
+        problem(&answer, "not-found");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_silent_on_its_way_back_is_replaced() {
+    let proxy = Proxy::to(&database().await).await;
+    let limits = ["--readers-max", "1", "--round-trip-max-ms", "300"];
+    let service = Service::start_on(proxy.database.clone(), &limits).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    service.grant("onhand", stock("stock", 10)).await;
+    service.grant("allocation/allocate", allocation("a", "Online", 8)).await;
+    let expected = json!([["Online", 8, 0, 8, 0]]);
+    // What it asks is prepared from then on: one exchange, and then it goes back.
+    assert_eq!(service.balances(json!({})).await, expected);
+    for _ in 0..3 {
+        proxy.set(Line::Last);
+        assert_eq!(service.balances(json!({})).await, expected);
+        eventually("it was asked whether it lives", async || proxy.line() == Line::Mute).await;
+        proxy.set(Line::Open);
+        eventually("there is a reader again", async || service.get("/readyz").await.status == 200).await;
+        assert_eq!(service.balances(json!({})).await, expected);
+    }
+    service.stop().await;
+}

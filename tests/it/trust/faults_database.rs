@@ -1,0 +1,218 @@
+//! A database in trouble: whoever asks is told so in time, nothing is lost, it passes by itself,
+//! and readiness tells the truth all the while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinHandle;
+
+use super::faults_kills::family;
+use super::faults_log::{Load, Site, set_up};
+use super::scale;
+use crate::instances::stop_and_verify;
+use crate::load::{Client, consume};
+use crate::process::{Program, signal};
+use crate::support::{database, eventually, url};
+
+/// Asks all the time whether the service is ready.
+pub struct Watch {
+    counts: Arc<[AtomicUsize; 2]>,
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    pub fn start(base: &str) -> Watch {
+        let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (counted, stopped, base) = (Arc::clone(&counts), Arc::clone(&stop), base.to_owned());
+        let task = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                counted[usize::from(is_ready(&base).await)].fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        Watch { counts, stop, task }
+    }
+
+    /// How often it was not ready, and how often it was, since this was last asked.
+    fn take(&self) -> (usize, usize) {
+        (self.counts[0].swap(0, Ordering::Relaxed), self.counts[1].swap(0, Ordering::Relaxed))
+    }
+
+    pub async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+    }
+}
+
+pub async fn is_ready(base: &str) -> bool {
+    let answer = reqwest::get(format!("{base}/readyz")).await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    match status {
+        200 => assert_eq!(text, r#"{"status":"ok"}"#),
+        _ => assert!(status == 503 && text.contains(r#""code":"database-unavailable""#), "{status} {text}"),
+    }
+    status == 200
+}
+
+async fn becomes_ready(base: &str) {
+    eventually("it is ready", async || is_ready(base).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_the_database_is_told_and_passes() {
+    let restarts = scale(2, 20);
+    let site = Site::new(None);
+    let program = site.serve().await;
+    let client = set_up(&program.base).await;
+    let load = Load::start(&program.base);
+    let watch = Watch::start(&program.base);
+    // In order, and at once.
+    for how in ["INT", "QUIT"].into_iter().cycle().take(restarts as usize) {
+        becomes_ready(&program.base).await;
+        load.goes_on().await;
+        watch.take();
+        let postmaster = site.dir.postmaster().unwrap();
+        signal(how, postmaster);
+        eventually("another server", async || site.dir.postmaster().is_some_and(|pid| pid != postmaster))
+            .await;
+        load.goes_on().await;
+        becomes_ready(&program.base).await;
+        let (not_ready, _) = watch.take();
+        assert!(not_ready > 0, "{how}: it was ready all the while");
+        let (unavailable, broken) = load.take_trouble();
+        assert!(unavailable["database-unavailable"] > 0, "{how}: nobody noticed");
+        assert_eq!(broken, 0);
+    }
+    watch.end().await;
+    let longest = load.log().longest;
+    let (events, figures) = load.audit(&client, &site.database()).await;
+    program.stop().await;
+    site.verify(events).await;
+    println!(
+        "database restarts: {restarts}, in order and at once; {figures}; the longest 503 took {longest:?}"
+    );
+}
+
+/// How long one exchange may take in these tests, and how long a 503 may take on a machine that
+/// has other things to do.
+const ROUND_TRIP_MAX: &str = "500";
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Stopped processes, which go on when it is dropped.
+struct Halted(Vec<u32>);
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|&pid| signal("CONT", pid));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_stands_still_is_told_in_time_and_passes() {
+    let rounds = scale(2, 10);
+    let site = Site::new(None);
+    let program = site.serve_with(&["--round-trip-max-ms", ROUND_TRIP_MAX]).await;
+    let client = set_up(&program.base).await;
+    let load = Load::start(&program.base);
+    for _ in 0..rounds {
+        becomes_ready(&program.base).await;
+        load.goes_on().await;
+        let processes = family(site.dir.postmaster().unwrap());
+        // The parent first, so that it starts no other; it says so of those that end.
+        processes.iter().for_each(|&pid| signal("STOP", pid));
+        let halted = Halted(processes);
+        eventually("it is not ready", async || !is_ready(&program.base).await).await;
+        let told = || load.log().unavailable.values().sum::<usize>();
+        let goal = told() + 100;
+        eventually("the clients are told", async || told() > goal).await;
+        assert!(!is_ready(&program.base).await, "nothing has changed");
+        drop(halted);
+        load.goes_on().await;
+        becomes_ready(&program.base).await;
+        let (_, broken) = load.take_trouble();
+        assert_eq!(broken, 0);
+    }
+    let longest = load.log().longest;
+    assert!(longest < ANSWER_MAX, "a 503 took {longest:?}");
+    let (events, figures) = load.audit(&client, &site.database()).await;
+    program.stop().await;
+    site.verify(events).await;
+    println!(
+        "database stood still: {rounds} times, with {ROUND_TRIP_MAX} ms for a round trip; {figures}; the \
+         longest 503 took {longest:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_is_stuck_is_told_in_time_and_passes() {
+    let rounds = scale(2, 10);
+    let database = database().await;
+    let url = url(&database);
+    let program = Program::serve(&["--database-url", &url, "--round-trip-max-ms", ROUND_TRIP_MAX]).await;
+    let client = set_up(&program.base).await;
+    let load = Load::start(&program.base);
+    for _ in 0..rounds {
+        becomes_ready(&program.base).await;
+        load.goes_on().await;
+        // Every batch needs this row; queries go on.
+        let mut connection = PgConnection::connect_with(&database).await.unwrap();
+        let mut lock = connection.begin().await.unwrap();
+        sqlx::query("SELECT FROM environment FOR UPDATE").execute(&mut *lock).await.unwrap();
+        eventually("it is not ready", async || !is_ready(&program.base).await).await;
+        let told = || load.log().unavailable.values().sum::<usize>();
+        let goal = told() + 100;
+        eventually("the clients are told", async || told() > goal).await;
+        assert!(!is_ready(&program.base).await, "nothing has changed");
+        client.balance("Bike").await;
+        lock.rollback().await.unwrap();
+        connection.close().await.unwrap();
+        load.goes_on().await;
+        becomes_ready(&program.base).await;
+        let (_, broken) = load.take_trouble();
+        assert_eq!(broken, 0);
+    }
+    let longest = load.log().longest;
+    assert!(longest < ANSWER_MAX, "a 503 took {longest:?}");
+    let (events, figures) = load.audit(&client, &database).await;
+    stop_and_verify([program], &url, events).await;
+    println!(
+        "statement stuck: {rounds} times, with {ROUND_TRIP_MAX} ms for a round trip; {figures}; the longest \
+         503 took {longest:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_the_database_hangs_is_sent_back_at_once() {
+    // One that is let in would wait for longer than the test does, and half of that is long enough.
+    let database = database().await;
+    let url = url(&database);
+    let times = ["--round-trip-max-ms", "20000", "--request-time-max-ms", "600000"];
+    let program = Program::serve(&[&["--database-url", &url, "--shards", "1"], &times[..]].concat()).await;
+    let client = set_up(&program.base).await;
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let mut lock = connection.begin().await.unwrap();
+    sqlx::query("SELECT FROM environment FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.post("allocation/consume", &consume("first", "Bike", 1)).await.unwrap() }
+    });
+    eventually("it is not ready", async || !is_ready(&program.base).await).await;
+    let began = std::time::Instant::now();
+    let late = client.post("allocation/consume", &consume("late", "Bike", 1)).await.unwrap();
+    let took = began.elapsed();
+    assert_eq!((late.status, late.header("retry-after")), (503, Some("1")));
+    assert!(late.text.contains(r#""code":"overloaded""#), "{}", late.text);
+    assert!(!first.is_finished(), "it was sent back by itself, not with the first");
+    lock.rollback().await.unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(first.await.unwrap().status, 200);
+    let late = Client::settle(&client, "allocation/consume", &consume("late", "Bike", 1)).await;
+    assert_eq!((late.status, late.header("idempotent-replayed")), (200, None));
+    program.stop().await;
+    println!("behind a batch that hangs: sent back after {took:?}");
+}

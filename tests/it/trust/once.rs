@@ -1,0 +1,150 @@
+//! Exactly once: between clients, service and database everything breaks, and every id is one
+//! event with one answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Row};
+use tokio::task::JoinSet;
+
+use super::bad_commit::bad_commit;
+use super::bad_line::bad_line;
+use super::crowd::CLIENTS;
+use super::mix::Dice;
+use super::scale;
+use crate::instances::stop_and_verify;
+use crate::load::{Client, allocation, consume, on_hand};
+use crate::process::Program;
+use crate::support::{Answer, database, url};
+
+const PRODUCTS: [&str; 3] = ["Bike", "Helmet", "Bell"];
+const STOCK: u32 = 1_000_000;
+
+/// The command of an id; there is enough for all of them.
+fn command(number: u64) -> (&'static str, Value) {
+    let (id, product) = (number.to_string(), PRODUCTS[number as usize % PRODUCTS.len()]);
+    match number / 3 % 4 {
+        0 => ("onhand", on_hand(&id, product, 1)),
+        1 => ("allocation/unallocate", allocation(&id, product, 1)),
+        _ => ("allocation/consume", consume(&id, product, 1)),
+    }
+}
+
+/// Every answer that an id had.
+type Answers = BTreeMap<u64, Vec<String>>;
+
+/// Sends each id three times; not all of them are answered.
+async fn send_thrice(lines: [Client; 2], ids: u64) -> (Answers, BTreeMap<u16, usize>, usize) {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (lines, next) = (lines.clone(), Arc::clone(&next));
+        tasks.spawn(async move {
+            let mut told = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= ids {
+                    return told;
+                }
+                let (path, body) = command(number);
+                let mut dice = Dice::new(number);
+                for _ in 0..3 {
+                    let answer = lines[dice.roll(2) as usize].post(path, &body).await.ok();
+                    told.push((number, answer));
+                }
+            }
+        });
+    }
+    let (mut answers, mut statuses, mut unanswered) = (Answers::new(), BTreeMap::new(), 0);
+    while let Some(told) = tasks.join_next().await {
+        for (number, answer) in told.unwrap() {
+            let Some(Answer { status, text, .. }) = answer else {
+                unanswered += 1;
+                continue;
+            };
+            *statuses.entry(status).or_default() += 1;
+            match status {
+                200 => answers.entry(number).or_default().push(text),
+                503 => {}
+                _ => panic!("{number}: {text}"),
+            }
+        }
+    }
+    (answers, statuses, unanswered)
+}
+
+/// The ids of the ledger, each as often as it is there.
+async fn ledger(database: &PgConnectOptions) -> Vec<String> {
+    let mut connection = PgConnection::connect_with(database).await.unwrap();
+    let ids = sqlx::query("SELECT id FROM ledger ORDER BY id COLLATE \"C\"");
+    let ids = ids.fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect();
+    connection.close().await.unwrap();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_is_one_event_with_one_answer_however_often_it_is_sent_and_whatever_breaks() {
+    let ids = scale(400, 100_000);
+    let began = Instant::now();
+    let database = database().await;
+    let (broken, breaks) = bad_commit(&database, 8).await;
+    let broken = url(&broken);
+    let programs = [
+        Program::serve(&["--database-url", &broken]).await,
+        Program::serve(&["--database-url", &broken, "--shards", "1"]).await,
+    ];
+    let clients = [Client::new(&programs[0].base), Client::new(&programs[1].base)];
+    clients[0].configure().await;
+    for product in PRODUCTS {
+        let stock = on_hand(&format!("stock-{product}"), product, i64::from(STOCK));
+        clients[0].settle("onhand", &stock).await;
+        let share = allocation(&format!("share-{product}"), product, STOCK);
+        clients[0].settle("allocation/allocate", &share).await;
+    }
+    let (one, here) = bad_line(&programs[0].base, 1).await;
+    let (other, there) = bad_line(&programs[1].base, 1 << 40).await;
+    let lines = [Client::of_short_connections(&one), Client::of_short_connections(&other)];
+    let (mut answers, statuses, unanswered) = send_thrice(lines, ids).await;
+
+    // Who does not know yet asks again, and is told; who knows is told the same.
+    for number in 0..ids {
+        let (path, body) = command(number);
+        for client in &clients {
+            let answer = client.settle(path, &body).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            answers.entry(number).or_default().push(answer.text);
+        }
+    }
+    for (number, texts) in &answers {
+        assert!(texts.iter().all(|text| *text == texts[0]), "{number} has several answers: {texts:#?}");
+    }
+    let mut expected: Vec<String> = (0..ids).map(|number| number.to_string()).collect();
+    expected
+        .extend(PRODUCTS.iter().flat_map(|product| [format!("stock-{product}"), format!("share-{product}")]));
+    expected.sort_unstable();
+    assert_eq!(ledger(&database).await, expected);
+    for product in PRODUCTS {
+        let of_product = |path: &str| {
+            let is_one = |number: &u64| {
+                let (own, body) = command(*number);
+                own == path && body["productId"] == json!(product)
+            };
+            (0..ids).filter(is_one).count() as u64
+        };
+        let (consumed, given_back) = (of_product("allocation/consume"), of_product("allocation/unallocate"));
+        let balance = clients[1].balance(product).await;
+        assert_eq!(balance, (u64::from(STOCK) - consumed - given_back, consumed), "{product}");
+    }
+    println!(
+        "exactly once: {ids} ids sent three times, 0 twice in the ledger; {statuses:?}, {unanswered} unanswered, \
+         {here:?}, {there:?}, {breaks:?}, {:?}",
+        began.elapsed()
+    );
+    let counters = [&breaks.before, &breaks.during, &breaks.after];
+    assert!(counters.iter().all(|counter| counter.load(Ordering::Relaxed) > 0), "{breaks:?}");
+    stop_and_verify(programs, &url(&database), expected.len()).await;
+}

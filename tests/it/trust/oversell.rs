@@ -1,0 +1,218 @@
+//! No oversell: an outside book of what was granted never gives out what is not there, and is
+//! what the database holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor, Row};
+
+use super::crowd::{Pair, crowd};
+use super::history::{Entry, by_root};
+use super::mix::bicycles;
+use super::scale;
+use crate::instances::stop_and_verify;
+use crate::naive::{ONE, Request};
+use crate::support::{eventually, url};
+
+/// What is at one path: supply, and what is taken of it.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    inbound: i128,
+    ordered: i128,
+    reserved: i128,
+    allocated: i128,
+}
+
+/// The books of one root, kept of acknowledgements alone, in millionths.
+#[derive(Default)]
+struct Books {
+    own: BTreeMap<Vec<String>, Own>,
+    /// Allocated and consumed, by path and group path.
+    balances: BTreeMap<(Vec<String>, Vec<String>), (i128, i128)>,
+    /// How much was given out that was not there.
+    oversold: i128,
+}
+
+impl Books {
+    fn enter(&mut self, request: &Request) {
+        match request.clone() {
+            Request::Allocate { path, groups, quantity } => {
+                self.give(&path, groups, quantity);
+                let short = (2..=path.len()).map(|length| -self.available(&path[..length])).max().unwrap();
+                self.oversold += short.clamp(0, quantity);
+            }
+            Request::Unallocate { path, groups, quantity } => self.give(&path, groups, -quantity),
+            Request::Reallocate { path, source, groups, quantity } => {
+                self.give(&path, source, -quantity);
+                self.give(&path, groups, quantity);
+            }
+            Request::Consume { path, groups, quantity, modifiers } => {
+                self.give(&path, groups.clone(), -quantity);
+                self.balances.get_mut(&(path.clone(), groups)).unwrap().1 += quantity;
+                let own = self.own.get_mut(&path).unwrap();
+                match modifiers[0].1 {
+                    true => own.reserved += quantity,
+                    false => own.inbound -= quantity,
+                }
+            }
+            Request::OnHand { path, deltas, settle } => {
+                let own = self.own.entry(path.clone()).or_default();
+                for (measure, delta) in deltas {
+                    *own.measure(&measure) += delta;
+                }
+                if let Some((groups, quantity)) = settle {
+                    let consumed = &mut self.balances.entry((path, groups)).or_default().1;
+                    *consumed -= quantity;
+                    self.oversold += (-*consumed).clamp(0, quantity);
+                }
+            }
+            Request::SetOnHand { path, values, .. } => {
+                *self.own.entry(path).or_default().measure(&values[0].0) = values[0].1;
+            }
+            Request::Reserve { .. } | Request::GiveBack { .. } | Request::Unreserve { .. } => {
+                panic!("nobody sent {request:?}")
+            }
+        }
+    }
+
+    fn give(&mut self, path: &[String], groups: Vec<String>, quantity: i128) {
+        self.own.entry(path.to_vec()).or_default().allocated += quantity;
+        let allocated = &mut self.balances.entry((path.to_vec(), groups)).or_default().0;
+        *allocated += quantity;
+        self.oversold += (-*allocated).clamp(0, quantity.abs());
+    }
+
+    /// What is left of all that is at a node and below it.
+    fn available(&self, node: &[String]) -> i128 {
+        let below = self.own.iter().filter(|(path, _)| path.starts_with(node));
+        below.map(|(_, own)| own.inbound + own.ordered - own.reserved - own.allocated).sum()
+    }
+}
+
+impl Own {
+    fn measure(&mut self, name: &str) -> &mut i128 {
+        match name {
+            "pos.inbound" => &mut self.inbound,
+            "fno.onordered" => &mut self.ordered,
+            other => panic!("nobody sent {other}"),
+        }
+    }
+}
+
+/// The lines that both books have: product and path, and what is there.
+type Lines = BTreeSet<(String, Vec<String>, Vec<String>, [i128; 3])>;
+
+/// Keeps the outside books, and holds them against the sums that SQL makes. Answers how much
+/// was given out that was not there, and how many events there were.
+async fn audit(database: &PgConnectOptions, entries: Vec<Entry>) -> (i128, usize) {
+    let (mut oversold, mut events) = (0, 0);
+    let mut lines = Lines::new();
+    for ((product, root), order) in by_root(&bicycles(), entries) {
+        let mut books = Books::default();
+        order.granted.iter().for_each(|entry| books.enter(&entry.request));
+        oversold += books.oversold;
+        events += order.granted.len();
+        let sum = |of: fn(&Own) -> i128| books.own.values().map(of).sum();
+        let supply = [sum(|own| own.inbound), sum(|own| own.ordered), sum(|own| own.reserved)];
+        lines.insert((product.clone(), root, Vec::new(), supply));
+        for ((path, groups), (allocated, consumed)) in books.balances {
+            lines.insert((product.clone(), path, groups, [allocated, consumed, 0]));
+        }
+    }
+    let mut connection = PgConnection::connect_with(database).await.unwrap();
+    let latest = "SELECT measures FROM configuration ORDER BY version DESC LIMIT 1";
+    let measures: Vec<String> = connection.fetch_one(latest).await.unwrap().get(0);
+    let place = |name: &str| 1 + measures.iter().position(|measure| measure == name).unwrap();
+    let whole = |expression: String| format!("(coalesce({expression}, 0) * {ONE})::bigint");
+    let measure = |name| whole(format!("sum(own[{}])", place(name)));
+    let stored = format!(
+        "SELECT product_id, dimensions[1:2], '{{}}'::text[], {}, {}, {} FROM stock_node GROUP BY 1, 2
+         UNION ALL SELECT product_id, dimensions, groups, {}, {}, 0 FROM balance",
+        measure("pos.inbound"),
+        measure("fno.onordered"),
+        measure("@iv.@softreserved"),
+        whole("allocated".to_owned()),
+        whole("consumed".to_owned()),
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(stored)).fetch_all(&mut connection).await.unwrap();
+    let number = |row: &sqlx::postgres::PgRow, place: usize| i128::from(row.get::<i64, _>(place));
+    let stored: Lines = rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), [3, 4, 5].map(|place| number(row, place))))
+        .collect();
+    let is_nothing = |line: &&(String, Vec<String>, Vec<String>, [i128; 3])| line.3 != [0; 3];
+    let differences: Vec<_> = lines.symmetric_difference(&stored).filter(is_nothing).collect();
+    assert!(differences.is_empty(), "{differences:#?}");
+    connection.close().await.unwrap();
+    (oversold, events)
+}
+
+async fn sell(pair: &Pair, commands: u64) -> Vec<Entry> {
+    crowd(&pair.clients, 0..commands, |_, dice| format!("P{}", dice.roll(4))).await
+}
+
+/// Holds the answers against the outside books, and stops.
+async fn settle(name: &str, pair: Pair, entries: Vec<Entry>, began: Instant) {
+    let refused = entries.iter().filter(|entry| entry.said.is_err()).count();
+    let (oversold, events) = audit(&pair.database, entries).await;
+    println!("{name}: {events} granted, {refused} refused, {oversold} oversold, {:?}", began.elapsed());
+    assert_eq!(oversold, 0);
+    assert!(events > refused / 4 && refused > events / 10, "it is contended: {events} and {refused}");
+    stop_and_verify(pair.programs, &url(&pair.database), events).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sold_twice_however_many_ask_at_once() {
+    let began = Instant::now();
+    let pair = Pair::start().await;
+    let entries = sell(&pair, scale(3_000, 1_000_000)).await;
+    settle("no oversell", pair, entries, began).await;
+}
+
+/// Serializable transactions that write, one after the other, until they are told to stop: what
+/// PostgreSQL remembers of them while an older one is open is more than it has room for.
+async fn commit_others(database: PgConnectOptions, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) {
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    connection.execute("SET synchronous_commit = off").await.unwrap();
+    connection.execute("CREATE TABLE scratch (number bigint PRIMARY KEY)").await.unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let insert = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM stock_node;
+                      INSERT INTO scratch SELECT coalesce(max(number), 0) + 1 FROM scratch; COMMIT";
+        connection.execute(insert).await.unwrap();
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sold_twice_while_thousands_commit_during_one_held_open() {
+    const OTHERS: usize = 3_000;
+    let began = Instant::now();
+    let pair = Pair::start().await;
+    let mut entries = crowd(&pair.clients, 0..200, |_, dice| format!("P{}", dice.roll(4))).await;
+    let mut held = PgConnection::connect_with(&pair.database).await.unwrap();
+    held.execute("BEGIN ISOLATION LEVEL SERIALIZABLE").await.unwrap();
+    let books = "SELECT (SELECT count(*) FROM stock_node), (SELECT count(*) FROM balance),
+                        (SELECT count(*) FROM ledger), (SELECT count(*) FROM environment)";
+    let seen: i64 = held.fetch_one(books).await.unwrap().get(0);
+
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let others = tokio::spawn(commit_others(pair.database.clone(), Arc::clone(&stop), Arc::clone(&count)));
+    let half = 200 + scale(600, 50_000);
+    entries.extend(crowd(&pair.clients, 200..half, |_, dice| format!("P{}", dice.roll(4))).await);
+    eventually("thousands have committed", async || count.load(Ordering::Relaxed) > OTHERS).await;
+    // Now that it is more than can be remembered.
+    let end = half + scale(600, 50_000);
+    entries.extend(crowd(&pair.clients, half..end, |_, dice| format!("P{}", dice.roll(4))).await);
+    assert_eq!(held.fetch_one(books).await.unwrap().get::<i64, _>(0), seen, "it was open all the time");
+    stop.store(true, Ordering::Relaxed);
+    others.await.unwrap();
+    // It may be told that it came too late; what it read was not its to decide on.
+    let _ = held.execute("UPDATE environment SET version = version; COMMIT").await;
+    held.close().await.unwrap();
+    let count = count.load(Ordering::Relaxed);
+    settle(&format!("no oversell while {count} others committed during one"), pair, entries, began).await;
+}
