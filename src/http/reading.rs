@@ -14,7 +14,7 @@ use super::form::items;
 use super::onhand::{LINES_MAX, read_change, read_set};
 use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
-use super::{balances, configuration, onhand_query, onhand_records, reservations};
+use super::{balances, configuration, onhand_query, onhand_records, reservations, schedule};
 
 /// A command, or the body of the answer that says why it is none.
 pub type Line = Result<Command, String>;
@@ -39,6 +39,8 @@ pub const REQUESTS: &[&str] = &[
     "onhand/unreserve",
     "onhand/unreserve/bulk",
     "reservations?",
+    "onhand/changeschedule",
+    "onhand/changeschedule/bulk",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -69,6 +71,8 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
             asked.place(configuration)?;
             Ok(())
         })),
+        "onhand/changeschedule" => one(schedule::read_change),
+        "onhand/changeschedule/bulk" => many(schedule::read_change),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
