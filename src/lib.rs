@@ -26,7 +26,8 @@
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
-//!       handlers
+//!       handlers; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
+//!       are enabled; `partitions.rs` housekeeping; `listing.rs` lists that are read page by page
 //!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
@@ -43,10 +44,12 @@
 //!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
+//!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
-//!       may follow it, made by `configuration/builder.rs`
+//!       may follow it, made by `configuration/builder.rs`; `inventory_visibility.rs` the document of
+//!       Inventory Visibility, and what it means here
 //!     - `command.rs` what was asked; `state.rs` what is kept; `refusal.rs` why not
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
@@ -142,7 +145,14 @@
 //!
 //! **Nobody asks first whether an event is a repeat.** A writer remembers the latest events. An older
 //! repeat runs into `ledger_id` or into a refusal, and only then is looked up: new events, nearly all,
-//! pay nothing.
+//! pay nothing. What was remembered is guarded by the version of the configuration, as the rest of the
+//! batch is: an event may have been erased.
+//!
+//! **What every writer must notice is a new version of the configuration.** To enable products and to
+//! erase them changes nothing in the document, but makes a new version of it all the same: every batch
+//! is guarded by that already, at no cost, and whoever meets a new one forgets what it held in memory.
+//! So a node that begins again at version 1 is never taken for the erased one of the same version. See
+//! `store/erasing.rs`, `store/switches.rs` and `engine/books.rs`.
 //!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.

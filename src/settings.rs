@@ -77,6 +77,10 @@ pub struct Serve {
     /// Write logs as JSON lines.
     #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = BoolishValueParser::new())]
     pub log_json: bool,
+    /// Allow that products are erased, with their stock and all of their events: for housekeeping
+    /// in tests. Without it, cleanupalldata is answered 403.
+    #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
+    pub allow_erasing: bool,
     /// Writers, each with a queue and a database connection of its own.
     #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub shards: u16,
@@ -163,6 +167,7 @@ impl Serve {
     /// The limits of requests.
     pub fn http_limits(&self) -> http::Limits {
         http::Limits {
+            allow_erasing: self.allow_erasing,
             body_bytes_max: BODY_BYTES_MAX,
             bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
             small_body_bytes_max: SMALL_BODY_BYTES_MAX,

@@ -16,6 +16,7 @@ use crate::domain::formula::Slot;
 use crate::domain::state::{Balance, Node, Stock};
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event, Recorded};
+use crate::store::switches::History;
 use crate::store::{self, StoreError, whole};
 
 /// Events that are read at once.
@@ -65,7 +66,9 @@ async fn verify_environment(
             return Ok(());
         }
     };
-    let mut replay = Replay { environment, products: HashMap::new(), differences: &mut report.differences };
+    let switches = History::read(connection, environment).await?;
+    let mut replay =
+        Replay { environment, products: HashMap::new(), switches, differences: &mut report.differences };
     let mut decided_under: Option<(i64, Result<Versioned, String>)> = None;
     let mut after = 0;
     loop {
@@ -93,7 +96,7 @@ async fn verify_environment(
                 decided_under = Some((configuration_version, read));
             }
             match &decided_under {
-                Some((_, Ok(versioned))) => replay.event(&event, &versioned.configuration),
+                Some((_, Ok(versioned))) => replay.event(&event, versioned),
                 Some((version, Err(why))) => replay.differ(
                     event_id,
                     format!("was decided under version {version} of the configuration, which {why}"),
@@ -126,6 +129,7 @@ async fn read_configuration(
 struct Replay<'a> {
     environment: &'a str,
     products: HashMap<ProductKey, Stock>,
+    switches: History,
     differences: &'a mut Vec<String>,
 }
 
@@ -134,8 +138,11 @@ impl Replay<'_> {
         self.differences.push(format!("environment {}: event {event_id} {what}", self.environment));
     }
 
-    fn event(&mut self, event: &Event, configuration: &Configuration) {
+    fn event(&mut self, event: &Event, Versioned { version, configuration }: &Versioned) {
         let stock = self.products.entry(event.command.product.clone()).or_default();
+        if configuration.requires_enabled_products() {
+            stock.is_enabled = Some(self.switches.was_enabled(&event.command.product, *version));
+        }
         let effects = match decide(stock, configuration, &event.command, event.received_at) {
             Ok(effects) => effects,
             Err(refusal) => {

@@ -210,6 +210,9 @@ impl Command {
         if !reports {
             configuration.dimensions().require(&path)?;
         }
+        if matches!(request, Request::Reserve { .. }) {
+            configuration.check_reservable(target.dimension_data_source.as_deref(), &target.dimensions)?;
+        }
         let operation = operation(configuration, groups, request)?;
         Ok(Command { id: target.id.clone(), product: target.product.clone(), path, operation })
     }

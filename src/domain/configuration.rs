@@ -45,6 +45,8 @@ pub struct Configuration {
     sources: Vec<DataSource>,
     available_to_allocate: Formula,
     reservations: Vec<(Slot, Formula)>,
+    /// The only dimensions that a reservation may give, where not all.
+    reservable: Option<Vec<usize>>,
     calculated: Vec<(MeasureName, Formula)>,
     promised: Vec<(MeasureName, Formula)>,
 }
@@ -122,6 +124,28 @@ impl Configuration {
         self.reservations.iter().find(|&&(slot, _)| slot == measure).map(|(_, formula)| formula)
     }
 
+    /// The reservation measures, each with the formula that it is checked against.
+    pub fn reservations(&self) -> &[(Slot, Formula)] {
+        &self.reservations
+    }
+
+    /// Whether a reservation may give these dimensions.
+    ///
+    /// # Errors
+    /// Names one that it may not give, also where its value is empty.
+    pub fn check_reservable(&self, source: Option<&str>, given: &Pairs<'_>) -> Result<(), Refusal> {
+        let Some(reservable) = &self.reservable else { return Ok(()) };
+        let mappings = self.mappings(source)?;
+        let is_outside = |name: &str| {
+            self.dimensions.position(name, mappings).is_some_and(|index| !reservable.contains(&index))
+        };
+        let Some((name, _)) = given.iter().find(|(name, _)| is_outside(name)) else { return Ok(()) };
+        let known: Vec<&str> =
+            reservable.iter().map(|&index| self.dimensions.names()[index].as_str()).collect();
+        let detail = format!("is no dimension of reservations; they have {}", known.join(", "));
+        Err(Refusal::InvalidRequest(vec![Fault::new(pointer("/dimensions", name), detail)]))
+    }
+
     /// Whether what is added to a measure is a reservation: so for those that the document
     /// lists, and for the predefined one, which nothing but a reservation could undo.
     pub fn is_for_reservation(&self, measure: Slot) -> bool {
@@ -146,6 +170,40 @@ impl Configuration {
     /// Whether a consume may change what is available to allocate.
     pub fn allows_pool_changing_consumption(&self) -> bool {
         self.document.allocation.allow_pool_changing_consumption
+    }
+
+    /// Whether only products that were enabled for it can be allocated.
+    pub fn requires_enabled_products(&self) -> bool {
+        self.document.allocation.require_enabled_products
+    }
+
+    /// A formula as text: what is added, then what is subtracted, each in the order of the names.
+    pub fn shown(&self, formula: &Formula) -> String {
+        let [added, subtracted] = self.modifiers(formula);
+        let subtracted = subtracted.iter().map(|term| format!("- {term}"));
+        match added.is_empty() {
+            true => subtracted.collect::<Vec<_>>().join(" "),
+            false => [added.join(" + ")].into_iter().chain(subtracted).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// What a formula adds and what it subtracts: measures, with a coefficient where it is not 1.
+    pub fn modifiers(&self, formula: &Formula) -> [Vec<String>; 2] {
+        let mut terms: Vec<(String, Quantity)> = formula
+            .terms()
+            .iter()
+            .map(|&(slot, coefficient)| (self.measure_name(slot).to_string(), coefficient))
+            .collect();
+        terms.sort_by(|one, other| one.0.cmp(&other.0));
+        let shown = |(name, coefficient): &(String, Quantity)| match coefficient.abs() {
+            amount if amount == Quantity::units(1) => name.clone(),
+            amount => format!("{amount} * {name}"),
+        };
+        let of_sign = |is_added: bool| {
+            let of_it = terms.iter().filter(|(_, coefficient)| (*coefficient >= Quantity::ZERO) == is_added);
+            of_it.map(shown).collect()
+        };
+        [of_sign(true), of_sign(false)]
     }
 
     /// Whether a consume may not modify the measure.
@@ -252,20 +310,34 @@ impl Configuration {
         if self.document.reservation.allow_unprotected {
             return Ok(());
         }
-        for (slot, formula) in &self.reservations {
-            let place = pointer("/reservation/measures", &self.slots[slot.0].to_string());
-            if formula.change(&allocation) > -one {
-                let detail = "must subtract @iv.@allocated: reservations could take what is allocated otherwise \
-                              (reservation.allowUnprotected says that this is meant)";
-                return unprotected(place, detail);
+        match self.unprotected_reservations().into_iter().next() {
+            Some(Fault { pointer, detail }) => {
+                let detail =
+                    format!("{detail} otherwise (reservation.allowUnprotected says that this is meant)");
+                unprotected(pointer, &detail)
             }
-            if formula.coefficient(*slot) != -one {
-                let detail = "must subtract its own measure once: what is reserved could be reserved again otherwise \
-                              (reservation.allowUnprotected says that this is meant)";
-                return unprotected(place, detail);
-            }
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The reservation measures whose formulas would let stock be taken that is allocated or
+    /// reserved already.
+    pub fn unprotected_reservations(&self) -> Vec<Fault> {
+        let one = Quantity::units(1);
+        let allocation = [(ALLOCATED, one), (CUMULATIVE_ALLOCATED, one)];
+        let mut faults = Vec::new();
+        for (slot, formula) in &self.reservations {
+            let detail = if formula.change(&allocation) > -one {
+                "must subtract @iv.@allocated: reservations could take what is allocated"
+            } else if formula.coefficient(*slot) != -one {
+                "must subtract its own measure once: what is reserved could be reserved again"
+            } else {
+                continue;
+            };
+            faults
+                .push(Fault::new(pointer("/reservation/measures", &self.slots[slot.0].to_string()), detail));
+        }
+        faults
     }
 }
 

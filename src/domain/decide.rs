@@ -133,12 +133,26 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn allocate(&self, groups: &GroupPath, quantity: Quantity) -> Result<Effects, Refusal> {
+        self.check_enabled()?;
         self.check_available(self.configuration.available_to_allocate(), quantity)
             .map_err(Refusal::InsufficientAvailableToAllocate)?;
         Ok(Effects {
             movements: vec![(ALLOCATED, quantity), (CUMULATIVE_ALLOCATED, quantity)],
             balance: Some((groups.clone(), self.given(groups, quantity))),
             ..Effects::default()
+        })
+    }
+
+    /// Only what leaves the pool is held up: what is allocated already can be moved, given back
+    /// and consumed.
+    fn check_enabled(&self) -> Result<(), Refusal> {
+        if !self.configuration.requires_enabled_products() || self.stock.is_enabled == Some(true) {
+            return Ok(());
+        }
+        let product = &self.command.product;
+        Err(Refusal::ProductNotEnabled {
+            organization: product.organization.clone(),
+            product: product.product.clone(),
         })
     }
 

@@ -67,6 +67,10 @@ pub struct AllocationDocument {
     #[serde(default)]
     #[schema(required = false, default = false)]
     pub allow_pool_changing_consumption: bool,
+    /// Whether only products that were enabled for it can be allocated.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    pub require_enabled_products: bool,
 }
 
 /// What can be reserved, as a client writes it.
@@ -82,6 +86,9 @@ pub struct ReservationDocument {
     #[serde(default)]
     #[schema(required = false, default = false)]
     pub allow_unprotected: bool,
+    /// The only dimensions that a reservation may give; without it, it may give all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Vec<String>>,
 }
 
 /// What can be scheduled and promised, as a client writes it.

@@ -152,6 +152,16 @@ pub enum Refusal {
     /// No such reservation.
     #[error("there is no reservation {0} of this organization at these dimensions")]
     UnknownReservation(String),
+    /// The product is not enabled for allocation, in an environment that requires it.
+    #[error(
+        "the product {product} of {organization} is not enabled for allocation; PUT allocation/products enables it"
+    )]
+    ProductNotEnabled {
+        /// The owner.
+        organization: Value,
+        /// The product.
+        product: Value,
+    },
     /// The pool does not hold what was asked for.
     #[error("{} asked for, {} available, limited at {}", .0.requested, .0.available, .0.limited_by)]
     InsufficientAvailableToAllocate(Shortage),

@@ -134,6 +134,8 @@ pub struct Stock {
     pub reservations: HashMap<ReservationId, Reservation>,
     /// What is scheduled at the paths, as far as anything is.
     pub schedules: HashMap<DimensionPath, Schedule>,
+    /// Whether the product is enabled for allocation; known only where the configuration asks.
+    pub is_enabled: Option<bool>,
 }
 
 impl Stock {

@@ -9,7 +9,7 @@
 //! then pos.inbound 10 at 1/11
 //! ```
 //!
-//! `held` is the balance: allocated, consumed and both cumulatives; `left` that of a
+//! `enable` and `disable` are what was said of the product. `held` is the balance: allocated, consumed and both cumulatives; `left` that of a
 //! reallocation's source. A path is values in hierarchy order, or `name=value,name=value`.
 
 mod allocations;
@@ -71,6 +71,10 @@ fn tell(story: &str) -> World {
         match setting {
             "pool" => document.allocation.available_to_allocate = value.to_owned(),
             "required" => document.required_dimensions = value.parse().unwrap(),
+            "enabled products" => document.allocation.require_enabled_products = value == "required",
+            "reservable" => {
+                document.reservation.dimensions = Some(value.split(", ").map(str::to_owned).collect());
+            }
             "pool changing consumption" => document.allocation.allow_pool_changing_consumption = true,
             measure => {
                 document.reservation.measures.insert(measure.to_owned(), value.to_owned());
@@ -102,8 +106,11 @@ impl World {
         let (told, expected) =
             line.split_once("=>").map_or((line, ""), |(told, expected)| (told, expected.trim()));
         let words: Vec<&str> = told.split_whitespace().collect();
-        if words[0] == "then" {
-            return self.look(&words, line);
+        match words[0] {
+            "then" => return self.look(&words, line),
+            "enable" => return self.stock.is_enabled = Some(true),
+            "disable" => return self.stock.is_enabled = Some(false),
+            _ => {}
         }
         match (self.send(&words), expected.strip_prefix("refused ")) {
             (Ok(outcome), None) => {

@@ -66,7 +66,7 @@ pub(super) enum Verdict {
 /// What a refusal rests on.
 #[derive(Clone, Copy)]
 pub(super) enum Ground {
-    /// The ledger, which does not change.
+    /// The ledger, in which an event stays until it is erased; the batch is guarded against that.
     Ledger,
     /// The books, once the rest of the batch is committed.
     Books,
@@ -87,6 +87,9 @@ pub(super) struct Granted<'a> {
     reservations: BTreeMap<ReservationId, (&'a ProductKey, &'a Arc<Versioned>)>,
     schedules: BTreeSet<(&'a ProductKey, &'a DimensionPath)>,
     places: HashMap<EventName, usize>,
+    /// The environments, and versions of their configurations, in which an event was known from
+    /// memory: one that was erased since is not, and an erasure makes a new version.
+    recalled: BTreeSet<(&'a Value, i64)>,
 }
 
 /// The part of a submission that is decided on.
@@ -114,7 +117,7 @@ impl<'a> Granted<'a> {
     ) -> Verdict {
         let mut places = Vec::with_capacity(commands.len());
         for (index, command) in commands.iter().enumerate() {
-            match self.find(known, command).transpose() {
+            match self.find(known, command, versioned).transpose() {
                 Some(Ok(place)) => places.push(place),
                 Some(Err(refusal)) => {
                     self.undo(books, commands);
@@ -135,12 +138,14 @@ impl<'a> Granted<'a> {
 
     /// The event that the command repeats. The same id with another meaning is refused.
     fn find(
-        &self,
+        &mut self,
         known: &HashMap<EventName, Arc<Event>>,
-        command: &Command,
+        command: &'a Command,
+        versioned: &Versioned,
     ) -> Result<Option<Place>, Refusal> {
         let name = name_of(command);
         if let Some(event) = known.get(&name) {
+            self.recalled.insert((&command.product.environment, versioned.version));
             check_same(command, &event.command)?;
             return Ok(Some(Place::Known(Arc::clone(event))));
         }
@@ -207,7 +212,7 @@ impl<'a> Granted<'a> {
         for command in commands {
             books.forget(&command.product);
         }
-        *self = Granted::default();
+        *self = Granted { recalled: std::mem::take(&mut self.recalled), ..Granted::default() };
     }
 
     /// Every configuration that something was decided under. Around a change of it, commands
@@ -215,7 +220,14 @@ impl<'a> Granted<'a> {
     /// then, so that the batch conflicts, and the old ones are sent back to be made again.
     fn configurations(&self) -> BTreeSet<(&'a Value, i64)> {
         let events = self.events.iter();
-        events.map(|&(command, versioned, _)| (&command.product.environment, versioned.version)).collect()
+        let decided =
+            events.map(|&(command, versioned, _)| (&command.product.environment, versioned.version));
+        decided.chain(self.recalled.iter().copied()).collect()
+    }
+
+    /// The environments and versions that have to be current for what was known from memory.
+    pub(super) fn recalled(&self) -> &BTreeSet<(&'a Value, i64)> {
+        &self.recalled
     }
 
     /// What the granted commands add up to; `None` when there is nothing.

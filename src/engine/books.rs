@@ -1,6 +1,7 @@
 //! What a writer holds in memory of the books: a bounded copy of parts of products.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
@@ -8,11 +9,16 @@ use crate::domain::command::{Command, Operation, ProductKey};
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
+use crate::domain::name::Value;
 use crate::domain::schedule::Schedule;
 use crate::domain::state::{Balance, Node, Reservation, ReservationId, Stock};
 
 #[cfg(test)]
 mod tests;
+
+/// Environments of which it is known under which version of their configuration the books were
+/// read; of another, what is held is forgotten when it is met again.
+const ENVIRONMENTS_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Parts of products, each as it was at some time. A part that a command needs is loaded
 /// before; what the copy does not hold is unknown, not absent.
@@ -22,6 +28,9 @@ mod tests;
 /// version of the chain's shallowest node commits on the truth.
 pub(super) struct Books {
     products: LruCache<ProductKey, Stock>,
+    /// The newest version of each environment's configuration that was met. All that is held of
+    /// the environment was read since, or while, it was the current one.
+    versions: LruCache<Value, i64>,
     /// The products that hold reservations or schedules.
     reserving: Vec<ProductKey>,
     /// How many nodes and balances are held.
@@ -36,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) balances: BTreeSet<(ProductKey, DimensionPath, GroupPath)>,
     pub(super) reservations: BTreeSet<(ProductKey, ReservationId)>,
     pub(super) schedules: BTreeSet<(ProductKey, DimensionPath)>,
+    /// Products of which it is to be known whether they are enabled for allocation.
+    pub(super) switches: BTreeSet<ProductKey>,
 }
 
 impl Wanted {
@@ -44,6 +55,7 @@ impl Wanted {
             && self.balances.is_empty()
             && self.reservations.is_empty()
             && self.schedules.is_empty()
+            && self.switches.is_empty()
     }
 }
 
@@ -53,6 +65,7 @@ pub(super) enum Part {
     Balance(ProductKey, DimensionPath, GroupPath, Option<Balance>),
     Reservation(ProductKey, ReservationId, Reservation),
     Schedule(ProductKey, DimensionPath, Schedule),
+    Switch(ProductKey, bool),
 }
 
 /// The group paths whose balances an operation reads, and changes when it is granted.
@@ -76,7 +89,27 @@ pub(super) fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPat
 
 impl Books {
     pub(super) fn new(held_max: usize) -> Books {
-        Books { products: LruCache::unbounded(), reserving: Vec::new(), held: 0, held_max }
+        Books {
+            products: LruCache::unbounded(),
+            versions: LruCache::new(ENVIRONMENTS_MAX),
+            reserving: Vec::new(),
+            held: 0,
+            held_max,
+        }
+    }
+
+    /// Takes note of the version that commands of an environment were made under. A new one may
+    /// be new because products were erased or switched, so all that is held of the environment is
+    /// forgotten. Answers whether it was.
+    pub(super) fn meet(&mut self, environment: &Value, version: i64) -> bool {
+        if self.versions.get(environment).is_some_and(|&known| known >= version) {
+            return false;
+        }
+        self.versions.put(environment.clone(), version);
+        let keys = self.products.iter().map(|(key, _)| key);
+        let outdated: Vec<_> = keys.filter(|key| key.environment == *environment).cloned().collect();
+        outdated.iter().for_each(|key| self.forget(key));
+        true
     }
 
     /// The stock of a product, as far as it is held.
@@ -97,6 +130,11 @@ impl Books {
             if !stock.nodes.get(&command.path).is_some_and(|node| node.balances.contains_key(groups)) {
                 wanted.balances.insert((key.clone(), command.path.clone(), groups.clone()));
             }
+        }
+        let is_asked = configuration.requires_enabled_products()
+            && matches!(command.operation, Operation::Allocate { .. });
+        if is_asked && stock.is_enabled.is_none() {
+            wanted.switches.insert(key.clone());
         }
         if let Operation::Unreserve { reservation, .. } = command.operation {
             wanted.reservations.insert((key.clone(), reservation));
@@ -128,6 +166,7 @@ impl Books {
                 self.stock(&key).schedules.insert(path, schedule);
                 self.reserving.push(key);
             }
+            Part::Switch(key, is_enabled) => self.stock(&key).is_enabled = Some(is_enabled),
         }
     }
 

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::domain::configuration::Configuration;
 use crate::domain::name::Value;
-use crate::store::{StoreError, schedule, state};
+use crate::store::{StoreError, schedule, state, switches};
 
 use super::Submission;
 use super::books::{Part, Wanted};
@@ -44,6 +44,11 @@ pub(super) async fn load(
         let found = schedule::schedules(connection, &schedules).await?;
         let found = schedules.into_iter().zip(found);
         parts.extend(found.map(|((key, path), schedule)| Part::Schedule(key, path, schedule)));
+    }
+    let asked: Vec<_> = wanted.switches.into_iter().collect();
+    if !asked.is_empty() {
+        let found = switches::enabled(connection, &asked).await?;
+        parts.extend(asked.into_iter().zip(found).map(|(key, is_enabled)| Part::Switch(key, is_enabled)));
     }
     Ok(parts)
 }

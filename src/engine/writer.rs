@@ -130,6 +130,7 @@ impl Writer {
             for (command, _) in commands_of(&open) {
                 self.books.forget(&command.product);
             }
+            let id_taken = matches!(error, StoreError::IdTaken);
             match error {
                 StoreError::Conflict => self.contended = CONTENDED_BATCHES,
                 // Writers have connections of their own, and never wait for one.
@@ -146,7 +147,7 @@ impl Writer {
                 return self.give_up(open);
             }
             // The commit may have happened or not: the ledger tells.
-            match self.look_up(&mut open).await {
+            match self.look_up(&mut open, id_taken).await {
                 Ok(()) => {}
                 Err(StoreError::Rejected(why)) => return self.isolate(open, &why).await,
                 Err(_) => return self.give_up(open),
@@ -205,6 +206,7 @@ impl Writer {
 
     /// The first try: one statement, on the copy of the books that is in memory.
     async fn judge(&mut self, open: &[Submission]) -> Result<Judged, StoreError> {
+        self.meet_versions(open);
         let wanted = self.wanted(open);
         if !wanted.is_empty() {
             let mut connection = self.link.check_out().await?;
@@ -216,6 +218,13 @@ impl Writer {
         let mut decided = self.decide(open);
         let Some(batch) = decided.batch.take() else {
             answer_granted(&mut self.granted);
+            if !decided.granted.recalled().is_empty() {
+                let mut connection = self.link.check_out().await?;
+                let checked =
+                    self.link.bounded(check_recalled(&mut connection, decided.granted.recalled())).await;
+                self.link.check_in(connection, &checked);
+                checked?;
+            }
             return Ok(decided.committed(&[]));
         };
         let mut connection = self.link.check_out().await?;
@@ -280,13 +289,17 @@ impl Writer {
             });
         }
         let open = &open[..];
+        self.meet_versions(open);
         let wanted = self.wanted(open);
         let loaded = self.link.bounded(load(connection, open, wanted)).await?;
         loaded.into_iter().for_each(|part| self.books.hold(part));
         let mut decided = self.decide(open);
         let event_ids = match decided.batch.take() {
             Some(batch) => self.link.bounded(batch.write(connection)).await?,
-            None => Vec::new(),
+            None => {
+                self.link.bounded(check_recalled(connection, decided.granted.recalled())).await?;
+                Vec::new()
+            }
         };
         Ok(decided.committed(&event_ids))
     }
@@ -297,6 +310,25 @@ impl Writer {
         let (verdicts, granted) = judge(&mut self.books, &known, units(open), received_at);
         let batch = granted.write_down(&mut self.books, received_at);
         Decided { verdicts, granted, batch, received_at }
+    }
+
+    /// Forgets what is in memory of environments whose configuration has a new version: their
+    /// products may have been erased or switched. What is read from now on is at least as new.
+    fn meet_versions(&mut self, open: &[Submission]) {
+        let mut last: Option<&Arc<Versioned>> = None;
+        for submission in open {
+            let versioned = &submission.configuration;
+            // Nearly always all are made under the same.
+            if last.replace(versioned).is_some_and(|last| Arc::ptr_eq(last, versioned)) {
+                continue;
+            }
+            let environment = environment_of(submission);
+            if self.books.meet(&environment, versioned.version) {
+                let names = self.recent.iter().map(|(name, _)| name);
+                let outdated: Vec<_> = names.filter(|(of, _)| *of == environment).cloned().collect();
+                outdated.iter().for_each(|name| _ = self.recent.pop(name));
+            }
+        }
     }
 
     fn wanted(&mut self, open: &[Submission]) -> Wanted {
@@ -423,12 +455,21 @@ impl Writer {
 
     /// After a failed commit: learns which events are in the ledger after all, and sends
     /// back what was made under a configuration that is no longer the current one.
-    async fn look_up(&mut self, open: &mut Vec<Submission>) -> Result<(), StoreError> {
+    /// An id that was in the way, but is of an erased product, is so no longer.
+    async fn look_up(&mut self, open: &mut Vec<Submission>, id_taken: bool) -> Result<(), StoreError> {
         let environments: BTreeSet<Value> = open.iter().map(environment_of).collect();
         let commands: Vec<_> =
             commands_of(open).map(|(command, versioned)| (command, &versioned.configuration)).collect();
         let mut connection = self.link.check_out().await?;
         let exchange = async {
+            if id_taken {
+                let commands: Vec<_> = commands.iter().map(|&(command, _)| command).collect();
+                match ledger::free_ids(&mut connection, &commands).await {
+                    // Someone else frees them.
+                    Err(StoreError::Conflict) => {}
+                    freed => freed?,
+                }
+            }
             let mut versions = HashMap::new();
             for environment in environments {
                 let version = configuration::version(&mut connection, environment.as_str()).await?;
@@ -454,6 +495,20 @@ impl Writer {
         reject(open.extract_if(.., outdated).collect(), &Failure::ConfigurationChanged);
         Ok(())
     }
+}
+
+/// What was known from memory is so only as long as the configuration is the one that the
+/// commands were made under.
+async fn check_recalled(
+    connection: &mut PgConnection,
+    recalled: &BTreeSet<(&Value, i64)>,
+) -> Result<(), StoreError> {
+    for &(environment, version) in recalled {
+        if configuration::version(connection, environment.as_str()).await? != Some(version) {
+            return Err(StoreError::Conflict);
+        }
+    }
+    Ok(())
 }
 
 fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {

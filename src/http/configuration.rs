@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::document::{
     AllocationDocument, DataSourceDocument, Document, ReservationDocument, ScheduleDocument,
 };
-use crate::domain::refusal::{Fault, Refusal};
+use crate::domain::inventory_visibility::{self, Foreign};
+use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::configuration::{CHANGE_TIME_MAX, Change, ChangeError, Precondition, replace};
 use crate::store::{Reader, StoreError};
 
@@ -34,8 +35,9 @@ const DOCUMENT: &[&str] = &[
     "schedule",
 ];
 const DATA_SOURCE: &[&str] = &["measures", "readOnly", "dimensionMappings"];
-const ALLOCATION: &[&str] = &["groups", "availableToAllocate", "allowPoolChangingConsumption"];
-const RESERVATION: &[&str] = &["measures", "allowUnprotected"];
+const ALLOCATION: &[&str] =
+    &["groups", "availableToAllocate", "allowPoolChangingConsumption", "requireEnabledProducts"];
+const RESERVATION: &[&str] = &["measures", "allowUnprotected", "dimensions"];
 const SCHEDULE: &[&str] = &["periodDays", "measures"];
 
 pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
@@ -70,6 +72,7 @@ pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
             allow_pool_changing_consumption: allocation
                 .boolean("allowPoolChangingConsumption")
                 .unwrap_or_default(),
+            require_enabled_products: allocation.boolean("requireEnabledProducts").unwrap_or_default(),
         };
         form.absorb(allocation);
     }
@@ -77,6 +80,7 @@ pub(super) fn read(body: &[u8]) -> Result<Document, Problem> {
         document.reservation = ReservationDocument {
             measures: map(&mut reservation, "measures"),
             allow_unprotected: reservation.boolean("allowUnprotected").unwrap_or_default(),
+            dimensions: reservation.optional("dimensions", "an array of strings"),
         };
         form.absorb(reservation);
     }
@@ -114,24 +118,79 @@ fn tagged(mut response: Response<Body>, version: i64) -> Response<Body> {
     response
 }
 
-/// Answers the configuration, with its version as the ETag.
+/// A configuration in one of its forms.
+#[derive(ToSchema)]
+#[schema(as = AnyConfiguration)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "a shape for the document")]
+enum AnyForm {
+    /// The service's own.
+    Own(Box<Document>),
+    /// That of Inventory Visibility.
+    InventoryVisibility(Box<Foreign>),
+}
+
+/// In which form a configuration is answered.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "the shape of what `is_foreign` reads")]
+pub(super) struct FormatParameter {
+    /// `inventoryVisibility` for the document that configuration/hardupdate takes.
+    format: Option<Format>,
+}
+
+/// The forms that a configuration is answered in at request.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code, reason = "a shape for the document")]
+enum Format {
+    InventoryVisibility,
+}
+
+/// Whether the form of Inventory Visibility is asked for.
+fn is_foreign(query: Option<&str>) -> Result<bool, Problem> {
+    let mut is_foreign = false;
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if !name.eq_ignore_ascii_case("format") {
+            let known = vec!["format".to_owned()];
+            return Err(Refusal::UnknownProperty { pointer: pointer("", &name), known }.into());
+        }
+        if !value.eq_ignore_ascii_case("inventoryVisibility") {
+            return Err(Problem::invalid("/format", "must be inventoryVisibility, or left out"));
+        }
+        is_foreign = true;
+    }
+    Ok(is_foreign)
+}
+
+/// Answers the configuration, with its version as the ETag. `format=inventoryVisibility` asks for
+/// it in the form that configuration/hardupdate takes; read again, that means the same.
 #[utoipa::path(
     get, path = "/api/environment/{environmentId}/configuration", tag = "configuration", operation_id = "getConfiguration",
-    params(Environment),
+    params(Environment, FormatParameter),
     responses(
-        (status = 200, body = Document, headers(("ETag" = String, description = "The version, for If-Match."))),
+        (status = 200, body = AnyForm, headers(("ETag" = String, description = "The version, for If-Match."))),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn get(State(app): State<App>, environment: Environment) -> Result<Response<Body>, Problem> {
+pub(super) async fn get(
+    State(app): State<App>,
+    environment: Environment,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let is_foreign = is_foreign(query.as_deref())?;
     let current = app.environments.current(&environment.id).await?;
-    Ok(tagged(json(StatusCode::OK, current.configuration.document()), current.version))
+    let answer = match is_foreign {
+        true => json(StatusCode::OK, &inventory_visibility::write(&current.configuration)),
+        false => json(StatusCode::OK, current.configuration.document()),
+    };
+    Ok(tagged(answer, current.version))
 }
 
 /// What a change of the configuration answers.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ConfigurationChange)]
-struct ChangeBody<'a> {
+pub(super) struct ChangeBody<'a> {
     #[serde(flatten)]
     document: &'a Document,
     /// What the change brings about that may not be meant.
@@ -152,11 +211,21 @@ pub(super) async fn put(
     State(app): State<App>,
     Sent { environment, headers, body, .. }: Sent<NewEnvironment>,
 ) -> Result<Response<Body>, Problem> {
-    let document = read(&body)?;
-    let precondition = precondition(&headers)?;
+    store(&app, environment, &headers, read(&body)?, Vec::new()).await
+}
+
+/// Stores a document, and answers it with what there is to say of it.
+pub(super) async fn store(
+    app: &App,
+    environment: NewEnvironment,
+    headers: &HeaderMap,
+    document: Document,
+    mut warnings: Vec<String>,
+) -> Result<Response<Body>, Problem> {
+    let precondition = precondition(headers)?;
     // A handler may be dropped at any time, and then a transaction would be cut off in the
     // middle: the change is a task of its own.
-    let (shared, id) = (Arc::clone(&app), environment.id.clone());
+    let (shared, id) = (Arc::clone(app), environment.id.clone());
     let task = tokio::spawn(async move {
         let mut connection = Reader::of(&shared.readers).await?;
         let change = replace(&mut connection, id.as_str(), document, precondition);
@@ -176,7 +245,6 @@ pub(super) async fn put(
     let Change { stored, created, over_allocated } = change;
     let request = current_request();
     tracing::info!(request, environment = %environment.id, version = stored.version, created, "configuration stored");
-    let mut warnings = Vec::new();
     if over_allocated > 0 {
         warnings.push(format!("{over_allocated} stock nodes become over-allocated by the changed formula"));
     }

@@ -2,6 +2,7 @@
 //! fault with its place. Numbers stay text, so that no quantity passes through a float.
 
 mod lists;
+mod open;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -140,6 +141,21 @@ impl<'a> Form<'a> {
     pub(super) fn read(body: &'a [u8], known: &'static [&'static str]) -> Result<Form<'a>, Problem> {
         let Members(members) = parse(body, "an object")?;
         Form::of(String::new(), members, known)
+    }
+
+    /// Reads an item of a body at its place.
+    ///
+    /// # Errors
+    /// When it is no object, or has another property.
+    pub(super) fn read_at(
+        place: &str,
+        raw: &'a RawValue,
+        known: &'static [&'static str],
+    ) -> Result<Form<'a>, Problem> {
+        let Ok(Members(members)) = serde_json::from_str(raw.get()) else {
+            return Err(Problem::invalid(place, "must be an object"));
+        };
+        Form::of(place.to_owned(), members, known)
     }
 
     fn of(
@@ -360,6 +376,11 @@ impl<'a> Form<'a> {
         if self.raw(name).is_none() {
             self.fault(name, "must be given");
         }
+    }
+
+    /// Ends the reading of one of many.
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults
     }
 
     /// Ends the reading.

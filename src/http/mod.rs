@@ -8,12 +8,16 @@ mod commands;
 pub(crate) mod configuration;
 mod environments;
 mod form;
+mod hardupdate;
 mod health;
+mod listing;
 mod onhand;
 mod onhand_query;
 mod onhand_records;
+mod partitions;
 mod path;
 pub(crate) mod problem;
+mod products;
 mod promises;
 pub mod reading;
 mod reservations;
@@ -34,7 +38,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi as Document, Required};
@@ -54,6 +58,8 @@ use problem::Problem;
 /// The limits of HTTP.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Whether products may be erased.
+    pub allow_erasing: bool,
     /// Longest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
@@ -76,6 +82,8 @@ pub struct Shared {
     streams: store::onhand::Streams,
     limits: Limits,
     draining: Arc<AtomicBool>,
+    /// Held by who erases: one at a time.
+    erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
 }
@@ -86,7 +94,8 @@ impl Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
-        Shared { engine, environments, readers, streams, limits, draining, room }
+        let erasing = Arc::default();
+        Shared { engine, environments, readers, streams, limits, draining, erasing, room }
     }
 }
 
@@ -152,6 +161,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "on hand", description = "What stock there is."),
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
+        (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
 )]
@@ -160,6 +170,7 @@ struct Api;
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(configuration::get, configuration::put))
+        .routes(routes!(hardupdate::hard_update))
         .routes(routes!(onhand::change, onhand_query::get))
         .routes(routes!(onhand_query::index))
         .routes(routes!(onhand_query::exact))
@@ -177,6 +188,10 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(products::list, products::switch))
+        .routes(routes!(partitions::list))
+        .routes(routes!(partitions::clean_up))
+        .routes(routes!(partitions::clean_up_all))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
 }

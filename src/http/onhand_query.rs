@@ -148,7 +148,7 @@ impl Parameters {
     }
 
     /// Ends the reading of a page's parameters, beside which there are none.
-    fn finish(self) -> Result<(), Problem> {
+    pub(super) fn finish(self) -> Result<(), Problem> {
         if let Some((name, _)) = self.given.first() {
             let known = PAGE.iter().map(|&name| name.to_owned()).collect();
             return Err(Refusal::UnknownProperty { pointer: pointer("", name), known }.into());

@@ -50,6 +50,17 @@ pub(super) struct Page {
     pub(super) query: String,
 }
 
+impl Page {
+    /// The request's own address, behind a record.
+    pub(super) fn next(&self, last: &[&str]) -> Option<HeaderValue> {
+        let given = form_urlencoded::parse(self.query.as_bytes());
+        let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case("after"));
+        let mut address = form_urlencoded::Serializer::new("<?".to_owned());
+        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(last).ok()?);
+        HeaderValue::try_from(format!("{}>; rel=\"next\"", address.finish())).ok()
+    }
+}
+
 /// A query under a configuration.
 struct Query {
     environment: Value,
@@ -276,18 +287,7 @@ impl Output<'_> {
         let last = self.last.as_ref()?;
         let texts: Vec<&str> =
             [&last.product].into_iter().chain(&last.values).map(|value| value.as_str()).collect();
-        self.query.asked.page.link(&texts)
-    }
-}
-
-impl Page {
-    /// The link to the page behind this one, which ends with a record that these texts name.
-    pub(super) fn link(&self, texts: &[&str]) -> Option<HeaderValue> {
-        let given = form_urlencoded::parse(self.query.as_bytes());
-        let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case("after"));
-        let mut address = form_urlencoded::Serializer::new("<?".to_owned());
-        let address = address.extend_pairs(others).append_pair("after", &serde_json::to_string(texts).ok()?);
-        HeaderValue::try_from(format!("{}>; rel=\"next\"", address.finish())).ok()
+        self.query.asked.page.next(&texts)
     }
 }
 

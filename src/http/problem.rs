@@ -24,6 +24,8 @@ pub(crate) enum Problem {
     MalformedJson(String),
     /// The environment has no configuration.
     UnknownEnvironment(String),
+    /// Erasing is not allowed by whoever started the service.
+    ErasingForbidden,
     /// Nothing is at this path.
     NotFound,
     /// The path does not have this method.
@@ -91,6 +93,8 @@ kinds! {
         "Consumed stock left the pool when it was allocated. What a consume takes back from the allocation must be taken elsewhere: by subtracting from an on-hand measure, by adding to a reservation measure, or by a formula that subtracts @iv.@consumed. allocation.allowPoolChangingConsumption switches the check off."
     MISSING_ID "missing-id" 400 400 "The event has no id"
         "Every command has an id of the client's own choice, in the body or as the header Idempotency-Key. It makes it safe to send the same command again."
+    FORBIDDEN "forbidden" 403 403 "Not allowed"
+        "The service was not started for this. The detail says what to start it with."
     UNKNOWN_ENVIRONMENT "unknown-environment" 404 404 "Unknown environment"
         "An environment exists from its first configuration on: PUT /api/environment/{environmentId}/configuration."
     UNKNOWN_RESERVATION "unknown-reservation" 404 404 "Unknown reservation"
@@ -105,6 +109,8 @@ kinds! {
         "A group path takes at most what is allocated to exactly this path at exactly these dimensions. Reallocate to it, or allocate more, first."
     INSUFFICIENT_AVAILABLE_TO_RESERVE "insufficient-available-to-reserve" 409 500 "Not enough available for reservation"
         "The formula of the reservation measure gives less than was asked for, at the node itself or at one above it. `limitedBy` names the node."
+    PRODUCT_NOT_ENABLED "product-not-enabled" 409 500 "The product is not enabled for allocation"
+        "allocation.requireEnabledProducts says that only enabled products are allocated. PUT allocation/products enables one. What is allocated already can be reallocated, given back and consumed all the same."
     NOTHING_RESERVED "nothing-reserved" 409 500 "Not so much is reserved"
         "A reservation measure is never brought below zero."
     CONFIGURATION_IN_USE "configuration-in-use" 409 409 "Stored data stands against the change"
@@ -142,6 +148,7 @@ impl Problem {
         match self {
             Problem::MalformedJson(_) => MALFORMED_JSON,
             Problem::UnknownEnvironment(_) => UNKNOWN_ENVIRONMENT,
+            Problem::ErasingForbidden => FORBIDDEN,
             Problem::NotFound => NOT_FOUND,
             Problem::MethodNotAllowed => METHOD_NOT_ALLOWED,
             Problem::PreconditionFailed(_) => PRECONDITION_FAILED,
@@ -167,6 +174,7 @@ impl Problem {
                 Refusal::InsufficientAvailableToAllocate(_) => INSUFFICIENT_AVAILABLE_TO_ALLOCATE,
                 Refusal::InsufficientAvailableToReserve(_) => INSUFFICIENT_AVAILABLE_TO_RESERVE,
                 Refusal::InsufficientAllocation { .. } => INSUFFICIENT_ALLOCATION,
+                Refusal::ProductNotEnabled { .. } => PRODUCT_NOT_ENABLED,
                 Refusal::NothingReserved { .. } => NOTHING_RESERVED,
                 Refusal::OutdatedSet { .. } => PRECONDITION_FAILED,
                 Refusal::UnprotectedFormula(_) => UNPROTECTED_FORMULA,
@@ -183,6 +191,9 @@ impl Problem {
             Problem::UnknownEnvironment(environment) => {
                 format!("there is no environment {environment:?}; its first configuration creates it")
             }
+            Problem::ErasingForbidden => "erasing is off; start the service with --allow-erasing, or with \
+                 RINGFENCE_ALLOW_ERASING=true, if products may be erased"
+                .to_owned(),
             Problem::PreconditionFailed(why) => why.clone(),
             Problem::PayloadTooLarge(limit) => format!("the body is longer than {limit} bytes"),
             other => other.kind().explanation.to_owned(),
@@ -379,6 +390,7 @@ impl ProblemBody {
             | Refusal::ReadOnlyDataSource { .. }
             | Refusal::ConsumptionNotNeutral { .. }
             | Refusal::UnknownReservation(_)
+            | Refusal::ProductNotEnabled { .. }
             | Refusal::OutdatedSet { .. }
             | Refusal::IdReused { .. } => {}
         }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use crate::domain::command::Command;
 use crate::domain::configuration::Configuration;
 use crate::domain::document::Document;
+use crate::domain::inventory_visibility;
 use crate::domain::name::Value;
 use crate::domain::query::Question;
 
@@ -14,7 +15,10 @@ use super::form::items;
 use super::onhand::{LINES_MAX, read_change, read_set};
 use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
-use super::{balances, configuration, onhand_query, onhand_records, reservations, schedule};
+use super::{
+    balances, configuration, hardupdate, onhand_query, onhand_records, partitions, products, reservations,
+    schedule,
+};
 
 /// A command, or the body of the answer that says why it is none.
 pub type Line = Result<Command, String>;
@@ -41,6 +45,9 @@ pub const REQUESTS: &[&str] = &[
     "reservations?",
     "onhand/changeschedule",
     "onhand/changeschedule/bulk",
+    "configuration/hardupdate",
+    "allocation/products",
+    "partitions/cleanupalldata",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -73,6 +80,9 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
         })),
         "onhand/changeschedule" => one(schedule::read_change),
         "onhand/changeschedule/bulk" => many(schedule::read_change),
+        "configuration/hardupdate" => none(foreign(text)),
+        "allocation/products" => none(products::read(text).map(drop)),
+        "partitions/cleanupalldata" => none(partitions::read(text).map(drop)),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
@@ -117,6 +127,19 @@ fn on_hand(
     let (asked, question) = read?;
     onhand_records::select(configuration, &asked, &question)?;
     Ok(())
+}
+
+/// Reads a document of Inventory Visibility as far as a configuration.
+fn foreign(text: &[u8]) -> Result<(), Problem> {
+    let (foreign, _) = hardupdate::read(text)?;
+    let reading = inventory_visibility::read(&foreign)?;
+    match Configuration::new(reading.document, &[]) {
+        Ok(configuration) => {
+            inventory_visibility::write(&configuration);
+            Ok(())
+        }
+        Err(refusal) => Err(inventory_visibility::in_its_words(refusal).into()),
+    }
 }
 
 fn none(query: Result<(), Problem>) -> Vec<Line> {

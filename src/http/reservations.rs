@@ -121,7 +121,7 @@ pub(super) async fn list(
     });
     let mut response = json(StatusCode::OK, &records.collect::<Vec<_>>());
     if let Some(last) = found.last().filter(|_| !is_last)
-        && let Some(link) = asked.page.link(&texts(&last.cursor, &last.cursor.id.to_string()))
+        && let Some(link) = asked.page.next(&texts(&last.cursor, &last.cursor.id.to_string()))
     {
         response.headers_mut().insert(header::LINK, link);
     }

@@ -110,6 +110,51 @@ pub async fn version(connection: &mut PgConnection, environment: &str) -> Result
     Ok(row.map(|row| row.version))
 }
 
+/// Locks an environment's row against every batch: those under way are done, and those that
+/// follow wait. Answers the version.
+///
+/// # Errors
+/// When the database does not answer.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    environment: &str,
+) -> Result<Option<i64>, StoreError> {
+    let row =
+        sqlx::query!("SELECT version FROM environment WHERE environment_id = $1 FOR UPDATE", environment)
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.map(|row| row.version))
+}
+
+/// Makes a new version of the configuration whose row is locked, with the same document: for a
+/// change that is not of the document, but that every batch has to know of as of one.
+///
+/// # Errors
+/// When the database does not answer.
+pub(super) async fn renew(
+    connection: &mut PgConnection,
+    environment: &str,
+    version: i64,
+) -> Result<i64, StoreError> {
+    sqlx::query!(
+        "INSERT INTO configuration (environment_id, version, document, measures)
+         SELECT environment_id, version + 1, document, measures FROM configuration
+         WHERE environment_id = $1 AND version = $2",
+        environment,
+        version,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE environment SET version = $2::bigint + 1 WHERE environment_id = $1",
+        environment,
+        version
+    )
+    .execute(connection)
+    .await?;
+    Ok(version + 1)
+}
+
 /// Lists the environments.
 ///
 /// # Errors
@@ -139,12 +184,7 @@ pub async fn replace(
     let mut transaction =
         connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(StoreError::from)?;
     super::bound_statements(&mut transaction, WHOLE_READ_MAX).await?;
-    let current =
-        sqlx::query!("SELECT version FROM environment WHERE environment_id = $1 FOR UPDATE", environment)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(StoreError::from)?
-            .map(|row| row.version);
+    let current = lock(&mut transaction, environment).await?;
     check_precondition(precondition, current)?;
     let old = read(&mut transaction, environment, None).await?;
     let slots = old.as_ref().map_or(&[][..], |old| old.configuration.slots());

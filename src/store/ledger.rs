@@ -1,4 +1,5 @@
-//! The ledger: what was asked and what was answered, in the order in which it happened.
+//! The ledger: what was asked and what was answered, in the order in which it happened. Events
+//! of a product that was erased count as gone, also before they are; see `erasing.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -262,7 +263,10 @@ pub async fn find(
                   l.dimensions, l.groups, l.source_groups, l.quantity::text AS quantity, l.detail::text AS detail,
                   l.configuration_version, l.version, l.received_at, l.outcome::text AS "outcome!"
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (environment_id, id, place)
-           JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id"#,
+           JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id
+             AND NOT EXISTS (SELECT FROM erasure x
+                             WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
+                               AND x.product_id = l.product_id AND l.event_id <= x.until_event_id)"#,
         &environments,
         &ids,
     )
@@ -296,6 +300,28 @@ pub async fn find(
     Ok(found)
 }
 
+/// Deletes the events that have commands' ids and are of erased products: the ids are free,
+/// though it is not their turn yet. For whom one of them stands in the way.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn free_ids(connection: &mut PgConnection, commands: &[&Command]) -> Result<(), StoreError> {
+    let environments: Vec<String> =
+        commands.iter().map(|command| command.product.environment.to_string()).collect();
+    let ids: Vec<String> = commands.iter().map(|command| command.id.to_string()).collect();
+    sqlx::query!(
+        "DELETE FROM ledger l USING unnest($1::text[], $2::text[]) AS k (environment_id, id), erasure x
+         WHERE l.environment_id = k.environment_id AND l.id = k.id
+           AND x.environment_id = l.environment_id AND x.organization_id = l.organization_id
+           AND x.product_id = l.product_id AND l.event_id <= x.until_event_id",
+        &environments,
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// An event as verification reads it.
 pub struct Recorded {
     /// Its place in the ledger.
@@ -324,7 +350,10 @@ pub async fn named(
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
                   outcome::text AS "outcome!"
-           FROM ledger WHERE environment_id = $1 AND id = ANY($2)"#,
+           FROM ledger l WHERE environment_id = $1 AND id = ANY($2)
+             AND NOT EXISTS (SELECT FROM erasure x
+                             WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
+                               AND x.product_id = l.product_id AND l.event_id <= x.until_event_id)"#,
         environment,
         ids,
     )
@@ -357,7 +386,11 @@ pub async fn page(
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
                   outcome::text AS "outcome!"
-           FROM ledger WHERE environment_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3"#,
+           FROM ledger l WHERE environment_id = $1 AND event_id > $2
+             AND NOT EXISTS (SELECT FROM erasure x
+                             WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
+                               AND x.product_id = l.product_id AND l.event_id <= x.until_event_id)
+           ORDER BY event_id LIMIT $3"#,
         environment,
         after,
         most,

@@ -2,6 +2,7 @@
 
 pub mod commit;
 pub mod configuration;
+pub mod erasing;
 pub mod ledger;
 pub mod migrate;
 pub mod onhand;
@@ -9,6 +10,7 @@ pub mod query;
 pub mod reservations;
 pub mod schedule;
 pub mod state;
+pub mod switches;
 mod text;
 pub mod whole;
 
@@ -70,7 +72,8 @@ impl From<sqlx::Error> for StoreError {
         let state = database.code().unwrap_or_default();
         let violated = database.try_downcast_ref::<PgDatabaseError>();
         match (&*state, database.constraint()) {
-            ("40001" | "40P01", _) => StoreError::Conflict,
+            // Could not be put in order, a deadlock, a lock that was not to be had in time.
+            ("40001" | "40P01" | "55P03", _) => StoreError::Conflict,
             ("23505", Some("ledger_id")) => StoreError::IdTaken,
             ("23505", _) => StoreError::Conflict,
             // The ledger refuses an event whose guards did not hold: its version is NULL.

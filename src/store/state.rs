@@ -23,6 +23,12 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
+    pub(super) fn of(keys: &'a [ProductKey]) -> Keys<'a> {
+        let mut columns = Keys::default();
+        keys.iter().for_each(|key| columns.push(key));
+        columns
+    }
+
     fn push(&mut self, key: &'a ProductKey) {
         self.environments.push(key.environment.as_str());
         self.organizations.push(key.organization.as_str());

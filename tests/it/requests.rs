@@ -77,6 +77,7 @@ pub const PROBLEMS: &[(&str, u16, u16)] = &[
     ("read-only-data-source", 400, 400),
     ("consumption-not-neutral", 400, 400),
     ("missing-id", 400, 400),
+    ("forbidden", 403, 403),
     ("unknown-environment", 404, 404),
     ("unknown-reservation", 404, 404),
     ("not-found", 404, 404),
@@ -84,6 +85,7 @@ pub const PROBLEMS: &[(&str, u16, u16)] = &[
     ("insufficient-allocation", 409, 500),
     ("insufficient-available-to-reserve", 409, 500),
     ("nothing-reserved", 409, 500),
+    ("product-not-enabled", 409, 500),
     ("configuration-in-use", 409, 409),
     ("unprotected-formula", 409, 409),
     ("precondition-failed", 412, 412),
@@ -93,6 +95,19 @@ pub const PROBLEMS: &[(&str, u16, u16)] = &[
     ("overloaded", 503, 503),
     ("database-unavailable", 503, 503),
     ("shutting-down", 503, 503),
+];
+
+/// Every table that the service keeps something in.
+const TABLES: [&str; 9] = [
+    "environment",
+    "configuration",
+    "ledger",
+    "stock_node",
+    "balance",
+    "reservation",
+    "schedule",
+    "product_switch",
+    "erasure",
 ];
 
 /// Holds a problem's body against the row of its code.
@@ -168,9 +183,7 @@ impl Service {
     pub async fn books(&self) -> String {
         let mut connection = PgConnection::connect_with(&self.database).await.unwrap();
         let mut books = String::new();
-        for table in
-            ["environment", "configuration", "ledger", "stock_node", "balance", "reservation", "schedule"]
-        {
+        for table in TABLES {
             let statement = format!("SELECT string_agg(t::text, E'\\n' ORDER BY t::text) FROM {table} t");
             let rows: Option<String> =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut connection).await.unwrap();

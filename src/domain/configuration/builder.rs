@@ -76,6 +76,9 @@ impl Builder<'_> {
                 Err(why) => self.fault(&place, why),
             }
         }
+        let reservable = document.reservation.dimensions.as_deref();
+        let reservable =
+            reservable.map(|texts| self.reservable(texts, &dimensions, document.required_dimensions));
         let calculated = self.calculated(&document.calculated_measures, &sources);
         let promised = self.promised(&document.schedule, &calculated);
         Some(Configuration {
@@ -86,9 +89,32 @@ impl Builder<'_> {
             sources,
             available_to_allocate: available_to_allocate?,
             reservations,
+            reservable,
             calculated,
             promised,
         })
+    }
+
+    /// The dimensions that a reservation may give, all that it must give among them.
+    fn reservable(&mut self, texts: &[String], dimensions: &[Name], required: usize) -> Vec<usize> {
+        const PLACE: &str = "/reservation/dimensions";
+        let mut reservable = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            match dimensions.iter().position(|own| own.matches(text)) {
+                Some(dimension) if !reservable.contains(&dimension) => reservable.push(dimension),
+                Some(_) => self.fault(&format!("{PLACE}/{index}"), "is given twice"),
+                None => self.fault(&format!("{PLACE}/{index}"), "is not a dimension"),
+            }
+        }
+        let lacking = dimensions.iter().take(required).enumerate();
+        let lacking: Vec<_> = lacking.filter(|(dimension, _)| !reservable.contains(dimension)).collect();
+        for (_, name) in lacking {
+            self.fault(PLACE, format!("must have {name}, which every reservation must give"));
+        }
+        if texts.is_empty() {
+            self.fault(PLACE, "must have one dimension at least; left out, a reservation may give all");
+        }
+        reservable
     }
 
     fn fault(&mut self, pointer: &str, detail: impl std::fmt::Display) {

@@ -216,3 +216,32 @@ fn sums_stop_before_they_could_be_inexact() {
          reallocate 1 at 1/11 from Web to App => available 1000000000000000000",
     );
 }
+
+#[test]
+fn only_an_enabled_product_is_allocated_where_that_is_required() {
+    check(
+        "pool = pos.inbound - @iv.@allocated
+         enabled products = required
+         post pos.inbound+10 at 1/11
+         allocate   1 at 1/11 to Web => refused the product Bike of usmf is not enabled for allocation
+         enable
+         allocate   8 at 1/11 to Web => available 2
+         disable
+         allocate   1 at 1/11 to Web => refused not enabled
+         reallocate 3 at 1/11 from Web to Shop => available 2
+         unallocate 1 at 1/11 from Web => available 3
+         consume    2 at 1/11 by Shop with pos.inbound- => available 3
+         enable
+         allocate   3 at 1/11 to Web => available 0",
+    );
+}
+
+#[test]
+fn it_does_not_matter_where_it_is_not_required() {
+    check(
+        "pool = pos.inbound - @iv.@allocated
+         post pos.inbound+10 at 1/11
+         disable
+         allocate 8 at 1/11 to Web => available 2",
+    );
+}

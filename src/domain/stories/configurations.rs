@@ -250,3 +250,27 @@ fn names_match_in_any_letter_case_and_are_shown_as_configured() {
     assert_eq!(configuration.measure("shop", "Free"), None);
     assert_eq!(configuration.measure("nosuch", "onhand"), None);
 }
+
+#[test]
+fn the_dimensions_of_reservations_are_dimensions_and_have_the_required_ones() {
+    let of = |names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        faults(move |to| to.reservation.dimensions = Some(names.clone()))
+    };
+    assert_eq!(
+        of(&["siteId", "width", "SITEID"]),
+        [
+            "/reservation/dimensions/1 is not a dimension",
+            "/reservation/dimensions/2 is given twice",
+            "/reservation/dimensions must have locationId, which every reservation must give",
+        ]
+    );
+    let none = changed(|to| {
+        to.required_dimensions = 0;
+        to.reservation.dimensions = Some(Vec::new());
+    });
+    let refusal = Configuration::new(none, &[]).unwrap_err().to_string();
+    assert!(refusal.starts_with("/reservation/dimensions must have one dimension at least"), "{refusal}");
+    let right = changed(|to| to.reservation.dimensions = Some(texts(["locationId", "siteId"]).to_vec()));
+    assert!(Configuration::new(right, &[]).is_ok());
+}

@@ -133,3 +133,18 @@ fn commands_mean_the_same_however_they_are_written() {
     assert!(!bike.means_the_same_as(&Command { product, ..bike.clone() }));
     assert!(bike.means_the_same_as(&Command { id: Value::parse("another").unwrap(), ..bike.clone() }));
 }
+
+#[test]
+fn a_reservation_stays_within_its_dimensions() {
+    check(
+        "reservable = LOCATIONID, siteId
+         iv.softreserved = iv.onhand - iv.softreserved - @iv.@allocated
+         post iv.onhand+10 at 1/11/red
+         reserve 1 at 1/11/red on iv.softreserved => refused /dimensions/colorId is no dimension of reservations; they have locationId, siteId
+         reserve 1 at siteId=1,locationId=11,sizeId= on iv.softreserved => refused /dimensions/sizeId is no dimension
+         reserve 1 at siteId=1,locationId=11,width=1 on iv.softreserved => refused /dimensions/width is not a dimension
+         reserve 1 at 1 on iv.softreserved => refused /dimensions lacks locationId
+         reserve 1 at 1/11 on iv.softreserved as order => available 10
+         allocate 1 at 1/11/red to Web => available 9",
+    );
+}

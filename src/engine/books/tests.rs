@@ -98,3 +98,35 @@ fn reservations_are_held_until_the_end_of_the_batch_that_wanted_them() {
     assert_eq!(books.stock(&product(0)).nodes.len(), 1, "the node stays");
     check(&books);
 }
+
+#[test]
+fn a_new_version_of_a_configuration_makes_its_environment_unknown_and_no_other() {
+    let mut books = Books::new(9);
+    let (test, other) = (value("test"), value("other"));
+    let elsewhere = ProductKey { environment: other.clone(), ..product(0) };
+    assert!(books.meet(&test, 1) && books.meet(&other, 1));
+    load(&mut books, 0, 1);
+    books.hold(Part::Switch(product(0), true));
+    books.hold(Part::Node(elsewhere.clone(), path(), None));
+    assert!(!books.meet(&test, 1), "the same");
+    assert_eq!(books.stock(&product(0)).nodes.len(), 1);
+    assert!(books.meet(&test, 2), "a new one");
+    assert_eq!(*books.stock(&product(0)), Stock::default());
+    assert_eq!(books.stock(&elsewhere).nodes.len(), 1);
+    load(&mut books, 0, 0);
+    assert!(!books.meet(&test, 1), "one that comes late is the past");
+    assert_eq!(books.stock(&product(0)).nodes.len(), 1);
+    check(&books);
+}
+
+#[test]
+fn an_environment_that_was_not_met_for_long_is_unknown() {
+    let mut books = Books::new(9);
+    assert!(books.meet(&value("test"), 1));
+    load(&mut books, 0, 0);
+    for number in 0..ENVIRONMENTS_MAX.get() {
+        books.meet(&value(&format!("other {number}")), 1);
+    }
+    assert!(books.meet(&value("test"), 1));
+    assert!(books.stock(&product(0)).nodes.is_empty());
+}

@@ -206,6 +206,7 @@ pub(crate) fn document(config: &Config) -> Document {
             groups: GROUPS.map(str::to_owned).to_vec(),
             available_to_allocate: formula(&config.ata),
             allow_pool_changing_consumption: config.allow_pool_changing_consumption,
+            ..AllocationDocument::default()
         },
         reservation: ReservationDocument {
             measures: config
@@ -214,6 +215,7 @@ pub(crate) fn document(config: &Config) -> Document {
                 .map(|(own, checked)| (own.clone(), formula(checked)))
                 .collect(),
             allow_unprotected: true,
+            ..ReservationDocument::default()
         },
         ..Document::default()
     }
