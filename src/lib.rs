@@ -57,7 +57,8 @@
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
-//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL;
+//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL,
+//! beside it what takes longer, such as `tests/fuzz/` and `tests/failover/` (`tests/README.md`);
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!

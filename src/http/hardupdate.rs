@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn read(body: &[u8]) -> Result<(Foreign, Vec<String>), Problem> {
+pub(super) fn read(body: &[u8]) -> Result<(Foreign, Vec<String>), Problem> {
     let mut reader = Reader { form: Form::read_open(body, DOCUMENT)?, unknown: Vec::new() };
     let foreign = Foreign {
         inventory_system_configurations: reader.systems(),

@@ -138,7 +138,7 @@ pub(super) async fn clean_up_all(app: State<App>, sent: Sent) -> Result<Response
     clean_up(app, sent).await
 }
 
-fn read(body: &[u8]) -> Result<Vec<Partition>, Problem> {
+pub(super) fn read(body: &[u8]) -> Result<Vec<Partition>, Problem> {
     let (mut partitions, mut faults) = (Vec::new(), Vec::new());
     for (index, raw) in items(body, PARTITIONS_MAX)?.into_iter().enumerate() {
         let id: Option<String> = serde_json::from_str(raw.get()).ok();

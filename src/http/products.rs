@@ -114,7 +114,7 @@ pub(super) async fn switch(
     Ok(json(StatusCode::OK, &switches.into_iter().map(shown).collect::<Vec<_>>()))
 }
 
-fn read(body: &[u8]) -> Result<Vec<Switch>, Problem> {
+pub(super) fn read(body: &[u8]) -> Result<Vec<Switch>, Problem> {
     let (mut switches, mut faults, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, line) in items(body, SWITCHES_MAX)?.into_iter().enumerate() {
         let mut form = Form::read_at(&format!("/{index}"), line, SWITCH)?;

@@ -1,22 +1,32 @@
 //! What the readers of requests make of a text, with nothing done of it: for who throws hostile
 //! input at them. `tests/fuzz/` does.
 
+use std::borrow::Cow;
+
 use crate::domain::command::Command;
 use crate::domain::configuration::Configuration;
 use crate::domain::document::Document;
+use crate::domain::inventory_visibility;
 use crate::domain::name::Value;
+use crate::domain::query::Question;
 
 use super::allocation::{Reader, read_allocate, read_consume, read_reallocate, read_unallocate};
 use super::form::items;
 use super::onhand::{LINES_MAX, read_change, read_set};
 use super::problem::Problem;
-use super::{balances, configuration, onhand_query, onhand_records};
+use super::reserve::{read_reserve, read_unreserve};
+use super::{
+    balances, configuration, hardupdate, onhand_query, onhand_records, partitions, products, reservations,
+    schedule,
+};
 
 /// A command, or the body of the answer that says why it is none.
 pub type Line = Result<Command, String>;
 
-/// Every path that [`read`] knows, as it stands behind the environment's.
-pub const PATHS: [&str; 10] = [
+/// Every request that [`read`] knows: a path as it stands behind the environment's. One that
+/// ends in a question mark has its query in the address. New ones come last: the corpus of
+/// `tests/fuzz/` counts them.
+pub const REQUESTS: &[&str] = &[
     "allocation/allocate",
     "allocation/unallocate",
     "allocation/reallocate",
@@ -27,37 +37,59 @@ pub const PATHS: [&str; 10] = [
     "setonhand/pos/bulk",
     "onhand/indexquery",
     "onhand/exactquery",
+    "onhand?",
+    "onhand/reserve",
+    "onhand/reserve/bulk",
+    "onhand/unreserve",
+    "onhand/unreserve/bulk",
+    "reservations?",
+    "onhand/changeschedule",
+    "onhand/changeschedule/bulk",
+    "configuration/hardupdate",
+    "allocation/products",
+    "partitions/cleanupalldata",
 ];
 
-/// Reads a text as the body of a request to a path, under a configuration: the commands that
-/// it asks for, of which a query has none.
-pub fn read(path: &str, text: &[u8], configuration: &Configuration) -> Vec<Line> {
+/// Reads a text as a request, under a configuration: the commands that it asks for, of which a
+/// query has none.
+pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Line> {
     // What the service itself names is a value.
     let environment = Value::stored("test");
     let one = |reader: Reader| vec![command(text, &environment, configuration, reader)];
-    match path {
+    let many = |reader: Reader| lines(text, &environment, configuration, reader);
+    let on_hand = |read| none(on_hand(read, configuration));
+    match request {
         "allocation/allocate" => one(read_allocate),
         "allocation/unallocate" => one(read_unallocate),
         "allocation/reallocate" => one(read_reallocate),
         "allocation/consume" => one(read_consume),
-        "onhand" => one(read_change),
-        "onhand/bulk" => lines(text, &environment, configuration, read_change),
-        "setonhand/pos/bulk" => lines(text, &environment, configuration, |line, environment, _| {
-            read_set(line, environment, "pos")
-        }),
         "allocation/query" => none(balances(text, &environment, configuration)),
-        "onhand/indexquery" => none(on_hand(onhand_query::read_index(text, None), configuration)),
-        "onhand/exactquery" => none(on_hand(onhand_query::read_exact(text, None), configuration)),
+        "onhand" => one(read_change),
+        "onhand/bulk" => many(read_change),
+        "setonhand/pos/bulk" => many(|line, environment, _| read_set(line, environment, "pos")),
+        "onhand/indexquery" => on_hand(onhand_query::read_index(text, None)),
+        "onhand/exactquery" => on_hand(onhand_query::read_exact(text, None)),
+        "onhand?" => on_hand(onhand_query::read_address(Some(&address(text)))),
+        "onhand/reserve" => one(read_reserve),
+        "onhand/reserve/bulk" => many(read_reserve),
+        "onhand/unreserve" => one(read_unreserve),
+        "onhand/unreserve/bulk" => many(read_unreserve),
+        "reservations?" => none(reservations::Asked::read_address(&address(text)).and_then(|asked| {
+            asked.place(configuration)?;
+            Ok(())
+        })),
+        "onhand/changeschedule" => one(schedule::read_change),
+        "onhand/changeschedule/bulk" => many(schedule::read_change),
+        "configuration/hardupdate" => none(foreign(text)),
+        "allocation/products" => none(products::read(text).map(drop)),
+        "partitions/cleanupalldata" => none(partitions::read(text).map(drop)),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
 
-/// Reads a text as the parameters of `GET onhand`, under a configuration.
-///
-/// # Errors
-/// The body of the answer that says why they are none.
-pub fn read_parameters(text: &str, configuration: &Configuration) -> Result<(), String> {
-    on_hand(onhand_query::read_address(Some(text)), configuration).map_err(said)
+/// An address has no bytes that are no text.
+fn address(text: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
 }
 
 /// Reads a text as the body of `PUT configuration`.
@@ -89,12 +121,25 @@ fn balances(text: &[u8], environment: &Value, configuration: &Configuration) -> 
 }
 
 fn on_hand(
-    read: Result<(onhand_records::Asked, crate::domain::query::Question<'_>), Problem>,
+    read: Result<(onhand_records::Asked, Question<'_>), Problem>,
     configuration: &Configuration,
 ) -> Result<(), Problem> {
     let (asked, question) = read?;
     onhand_records::select(configuration, &asked, &question)?;
     Ok(())
+}
+
+/// Reads a document of Inventory Visibility as far as a configuration.
+fn foreign(text: &[u8]) -> Result<(), Problem> {
+    let (foreign, _) = hardupdate::read(text)?;
+    let reading = inventory_visibility::read(&foreign)?;
+    match Configuration::new(reading.document, &[]) {
+        Ok(configuration) => {
+            inventory_visibility::write(&configuration);
+            Ok(())
+        }
+        Err(refusal) => Err(inventory_visibility::in_its_words(refusal).into()),
+    }
 }
 
 fn none(query: Result<(), Problem>) -> Vec<Line> {

@@ -10,16 +10,18 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::Pairs;
 use crate::domain::held::{HeldAt, products};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
-use crate::domain::refusal::{Fault, Place, pointer};
+use crate::domain::refusal::{Fault, Place, Refusal, pointer};
 use crate::store;
 use crate::store::reservations::{Cursor, Wanted, held};
 
 use super::commands::json;
 use super::onhand_query::{PAGE_RECORDS_MAX, Parameters, all_right};
+use super::onhand_records::Page;
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment};
 
@@ -87,23 +89,20 @@ pub(super) async fn list(
     environment: Environment,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
-    let mut parameters = Parameters::read(query.as_deref());
-    let page = parameters.page(query.as_deref());
-    let after = page.after.as_deref().map(cursor).transpose()?;
-    let asked = Asked::read(parameters)?;
+    let asked = Asked::read_address(query.as_deref().unwrap_or_default())?;
     // Other instances change configurations too, and a list has no guard that would notice.
     let versioned = app.environments.current(&environment.id).await?;
     let configuration = &versioned.configuration;
-    let place = HeldAt::new(configuration, asked.source.as_deref(), &asked.dimensions)?;
+    let place = asked.place(configuration)?;
     let (first, last) = products(asked.product.as_ref());
-    let most = page.limit.unwrap_or(PAGE_RECORDS_MAX);
+    let most = asked.page.limit.unwrap_or(PAGE_RECORDS_MAX);
     let wanted = Wanted {
         environment: &environment.id,
         organization: &asked.organization,
         products: (first.as_str(), last.as_str()),
         paths: place.paths(),
         filters: place.filters(),
-        after: after.as_ref(),
+        after: asked.after.as_ref(),
         most: most + 1,
     };
     let reading = store::read(&app.readers, async |connection| held(connection, &wanted).await);
@@ -122,7 +121,7 @@ pub(super) async fn list(
     });
     let mut response = json(StatusCode::OK, &records.collect::<Vec<_>>());
     if let Some(last) = found.last().filter(|_| !is_last)
-        && let Some(link) = page.next(&texts(&last.cursor, &last.cursor.id.to_string()))
+        && let Some(link) = asked.page.next(&texts(&last.cursor, &last.cursor.id.to_string()))
     {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -149,7 +148,10 @@ fn cursor(texts: &[String]) -> Result<Cursor, Problem> {
 }
 
 /// A list as far as its form tells.
-struct Asked {
+pub(super) struct Asked {
+    page: Page,
+    /// The reservation before the page.
+    after: Option<Cursor>,
     organization: Value,
     product: Option<Value>,
     source: Option<String>,
@@ -157,7 +159,10 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(mut parameters: Parameters) -> Result<Asked, Problem> {
+    pub(super) fn read_address(query: &str) -> Result<Asked, Problem> {
+        let mut parameters = Parameters::read(Some(query));
+        let page = parameters.page(Some(query));
+        let after = page.after.as_deref().map(cursor).transpose()?;
         let (organization, product) =
             (parameters.take_one("organizationId"), parameters.take_one("productId"));
         let source = parameters.take_one("dimensionDataSource");
@@ -179,6 +184,11 @@ impl Asked {
         }
         all_right(faults)?;
         let organization = organization.unwrap_or_else(Value::empty);
-        Ok(Asked { organization, product, source, dimensions })
+        Ok(Asked { page, after, organization, product, source, dimensions })
+    }
+
+    /// Where it asks, under a configuration.
+    pub(super) fn place(&self, configuration: &Configuration) -> Result<HeldAt, Refusal> {
+        HeldAt::new(configuration, self.source.as_deref(), &self.dimensions)
     }
 }

@@ -36,7 +36,7 @@ const OF_ONE_MEASURE: [&str; 3] = ["quantityDataSource", "modifier", "quantity"]
 /// The properties of the freeing of a reservation.
 pub(super) const UNRESERVE: &[&str] = &["id", "organizationId", "reservationId", "dimensions", "OffsetQty"];
 
-fn read_reserve<'a>(
+pub(super) fn read_reserve<'a>(
     body: &'a [u8],
     environment: &Value,
     header_id: Option<&str>,
@@ -63,7 +63,7 @@ fn read_reserved<'a>(form: &mut Form<'a>) -> (Quantities<'a>, ReserveForm) {
     (form.quantities("quantities"), ReserveForm::Quantities)
 }
 
-fn read_unreserve<'a>(
+pub(super) fn read_unreserve<'a>(
     body: &'a [u8],
     environment: &Value,
     header_id: Option<&str>,

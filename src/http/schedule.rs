@@ -25,7 +25,7 @@ pub(super) fn today() -> Date {
     OffsetDateTime::now_utc().date()
 }
 
-fn read_change<'a>(
+pub(super) fn read_change<'a>(
     body: &'a [u8],
     environment: &Value,
     header_id: Option<&str>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::domain::command::ProductKey;
 use crate::domain::configuration::Configuration;
@@ -133,25 +133,27 @@ pub async fn read(
 }
 
 /// Finds what is kept of environments that there are not: each with a table and the count of its
-/// rows there.
+/// rows there. Of whatever tables there are, so no statement that is known when this is built.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn orphans(connection: &mut PgConnection) -> Result<Vec<(String, String, i64)>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT kept.environment_id AS "environment_id!", kept.table_name AS "table_name!", count(*) AS "count!"
-           FROM (
-               SELECT environment_id, 'configuration' AS table_name FROM configuration
-               UNION ALL SELECT environment_id, 'ledger' FROM ledger
-               UNION ALL SELECT environment_id, 'stock_node' FROM stock_node
-               UNION ALL SELECT environment_id, 'balance' FROM balance
-               UNION ALL SELECT environment_id, 'reservation' FROM reservation
-           ) kept
-           LEFT JOIN environment ON environment.environment_id = kept.environment_id
-           WHERE environment.environment_id IS NULL
-           GROUP BY 1, 2 ORDER BY 1, 2"#,
+    let tables = sqlx::query_scalar!(
+        r#"SELECT table_name::text AS "table_name!" FROM information_schema.columns
+           WHERE table_schema = current_schema() AND column_name = 'environment_id' ORDER BY 1"#,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.environment_id, row.table_name, row.count)).collect())
+    let mut orphans = Vec::new();
+    for table in tables {
+        let count = format!(
+            r#"SELECT kept.environment_id, count(*) FROM "{table}" kept
+               LEFT JOIN environment ON environment.environment_id = kept.environment_id
+               WHERE environment.environment_id IS NULL GROUP BY 1 ORDER BY 1"#
+        );
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(AssertSqlSafe(count)).fetch_all(&mut *connection).await?;
+        orphans.extend(rows.into_iter().map(|(environment, rows)| (environment, table.clone(), rows)));
+    }
+    Ok(orphans)
 }

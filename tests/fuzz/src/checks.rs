@@ -13,7 +13,7 @@ use ringfence::domain::decide::{apply, decide};
 use ringfence::domain::document::Document;
 use ringfence::domain::formula::{Formula, MeasureName, Slot};
 use ringfence::domain::quantity::Quantity;
-use ringfence::http::reading::{PATHS, read, read_document, read_parameters};
+use ringfence::http::reading::{REQUESTS, read, read_document};
 
 /// What requests are read under.
 static CONFIGURATION: LazyLock<Configuration> = LazyLock::new(|| {
@@ -21,15 +21,11 @@ static CONFIGURATION: LazyLock<Configuration> = LazyLock::new(|| {
     Configuration::new(document, &[]).expect("it is a configuration")
 });
 
-/// A request: its first byte says which, `a` the first of the paths; behind the last comes
-/// the one that has its query in the address.
+/// A request: its first byte says which, `a` the first of them.
 pub fn requests(data: &[u8]) -> usize {
     let Some((&which, text)) = data.split_first() else { return 0 };
-    let which = usize::from(which.wrapping_sub(b'a')) % (PATHS.len() + 1);
-    let Some(path) = PATHS.get(which) else {
-        return parameters(text);
-    };
-    let lines = read(path, text, &CONFIGURATION);
+    let which = usize::from(which.wrapping_sub(b'a')) % REQUESTS.len();
+    let lines = read(REQUESTS[which], text, &CONFIGURATION);
     // A query that is right.
     let mut taken = usize::from(lines.is_empty());
     let mut products = HashMap::new();
@@ -50,14 +46,6 @@ pub fn requests(data: &[u8]) -> usize {
         }
     }
     taken
-}
-
-fn parameters(text: &[u8]) -> usize {
-    match std::str::from_utf8(text).map(|text| read_parameters(text, &CONFIGURATION)) {
-        Ok(Ok(())) => 1,
-        Ok(Err(said)) => is_a_problem(&said),
-        Err(_) => 0,
-    }
 }
 
 /// A refusal is an answer in JSON that says what is wrong, and is no fault of the service's.
@@ -91,7 +79,8 @@ pub fn configuration(data: &[u8]) -> usize {
 /// are a measure's name and a quantity.
 pub fn formula(data: &[u8]) -> usize {
     let Ok(text) = std::str::from_utf8(data) else { return 0 };
-    if let Ok(quantity) = Quantity::parse(text) {
+    let quantity = Quantity::parse(text);
+    if let Ok(quantity) = quantity {
         assert_eq!(quantity.to_string().parse(), Ok(quantity));
         let json = serde_json::to_string(&quantity).expect("a quantity becomes JSON");
         assert_eq!(serde_json::from_str::<Quantity>(&json).expect("and is read again"), quantity);
@@ -108,7 +97,7 @@ pub fn formula(data: &[u8]) -> usize {
         });
         Ok(configured(index))
     };
-    let Ok(formula) = Formula::parse(text, slot) else { return 0 };
+    let Ok(formula) = Formula::parse(text, slot) else { return usize::from(quantity.is_ok()) };
     let written: Vec<String> = formula
         .terms()
         .iter()
