@@ -13,6 +13,8 @@ use crate::support::{Service, bicycles, database, eventually};
 
 /// How long something has to stay as it is to be taken for so.
 const STAYS: Duration = Duration::from_millis(300);
+/// How long something that happens may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A bulk that takes its part of the room for all bodies, and sends nothing of it.
 async fn take_room(service: &Service) -> TcpStream {
@@ -42,9 +44,10 @@ async fn large_bodies_wait_for_room_and_commands_do_not() {
     let large = stock("large", 1).to_string() + &" ".repeat(20 << 10);
     let mut waiting = Box::pin(service.post_text("onhand", large));
     assert!(tokio::time::timeout(STAYS, &mut waiting).await.is_err(), "there was more room than 64 MiB");
-    service.grant("onhand", stock("small", 1)).await;
+    let small = tokio::time::timeout(PATIENCE, service.grant("onhand", stock("small", 1))).await;
+    assert!(small.is_ok(), "a command waits for room");
     holders.pop();
-    assert_eq!(waiting.await.status, 200);
+    assert_eq!(tokio::time::timeout(PATIENCE, waiting).await.unwrap().status, 200);
     drop(holders);
     service.stop().await;
 }
@@ -70,10 +73,10 @@ async fn a_reader_that_falls_silent_on_its_way_back_is_replaced() {
     let expected = json!([["Online", 8, 0, 8, 0]]);
     // What it asks is prepared from then on: one exchange, and then it goes back.
     assert_eq!(service.balances(json!({})).await, expected);
-    for _ in 0..3 {
+    for round in 0..3 {
         proxy.set(Line::Last);
         assert_eq!(service.balances(json!({})).await, expected);
-        eventually("it was asked whether it lives", async || proxy.line() == Line::Mute).await;
+        eventually("it was asked whether it lives", async || proxy.unheard() > round).await;
         proxy.set(Line::Open);
         eventually("there is a reader again", async || service.get("/readyz").await.status == 200).await;
         assert_eq!(service.balances(json!({})).await, expected);
