@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -49,6 +50,37 @@ async fn large_bodies_wait_for_room_and_commands_do_not() {
     holders.pop();
     assert_eq!(tokio::time::timeout(PATIENCE, waiting).await.unwrap().status, 200);
     drop(holders);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_bulk_leaves_room_in_the_queue() {
+    let limits = ["--shards", "1", "--queue-commands-max", "4", "--batch-commands-max", "4"];
+    let patient = ["--round-trip-max-ms", "600000", "--request-time-max-ms", "600000"];
+    let service = Service::start_on(database().await, &[&limits[..], &patient].concat()).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    service.grant("onhand", stock("stock", 100)).await;
+    // As long as this row is locked, nothing is committed.
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let mut lock = connection.begin().await.unwrap();
+    sqlx::query("SELECT FROM environment FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let lines: Vec<_> = (0..20).map(|line| stock(&format!("line-{line}"), 1)).collect();
+    let bulk = service.post("onhand/bulk", json!(lines));
+    let single = async {
+        eventually("a batch waits for the lock", async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                           AND datname = current_database()";
+            sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *lock).await.unwrap() > 0
+        })
+        .await;
+        let mut single = Box::pin(service.post("allocation/allocate", allocation("single", "Online", 1)));
+        let early = tokio::time::timeout(STAYS, &mut single).await;
+        assert!(early.is_err(), "it was not let in: {early:?}");
+        lock.rollback().await.unwrap();
+        single.await
+    };
+    let (bulk, single) = tokio::join!(bulk, single);
+    assert_eq!((bulk.status, single.status), (200, 200), "{} {}", bulk.text, single.text);
     service.stop().await;
 }
 
