@@ -72,7 +72,6 @@ async fn a_disk_that_is_full_is_told_and_passes_when_there_is_room() {
         let goal = told() + 100;
         eventually("the clients are told again", async || told() > goal).await;
         assert_eq!(load.log().acknowledged.len(), acknowledged, "nothing can be written");
-        // What is refused for good is still answered, and does not make it ready.
         for _ in 0..10 {
             assert!(!is_ready(&program.base).await, "nothing can be written");
         }
