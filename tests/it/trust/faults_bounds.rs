@@ -97,7 +97,7 @@ async fn where_nothing_is_nobody_is_told_what_to_send() {
 #[tokio::test]
 async fn a_reader_that_falls_silent_on_its_way_back_is_replaced() {
     let proxy = Proxy::to(&database().await).await;
-    let limits = ["--readers-max", "1", "--round-trip-max-ms", "300"];
+    let limits = ["--readers-max", "1", "--round-trip-max-ms", "1000"];
     let service = Service::start_on(proxy.database.clone(), &limits).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     service.grant("onhand", stock("stock", 10)).await;
