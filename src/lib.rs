@@ -125,6 +125,13 @@
 //! box and a clone a request; a trace span costs more than reading the body's numbers. Log lines carry
 //! the request's id all the same. See `http/around.rs`.
 //!
+//! **A queue holds what one commit takes, and nobody is let in behind a batch that hangs.** Whoever is
+//! let in waits for the commit in the works and for their own, however many come; the rest are sent
+//! back before anything is done for them. So overload costs those who are served little, and memory
+//! nothing. A bulk's lines wait for room instead, in half of the queue, or they would leave none. When
+//! the database does not answer in time, all who wait are told at once: the next would wait as long.
+//! See `engine/pulse.rs`.
+//!
 //! **A batch is one statement, and aborts itself.** Nodes are updated `WHERE version = expected`. A
 //! guard that fails changes fewer rows, which by itself is no error. So the statement counts them, and
 //! where the count is wrong gives its ledger rows the version NULL, which the column refuses: all is

@@ -122,10 +122,7 @@ impl Writer {
             }
             let result = self.round(&mut open, wait_for_turn, round == 0).await;
             wait_for_turn = true;
-            let Err(error) = result else {
-                self.pulse.succeed();
-                continue;
-            };
+            let Err(error) = result else { continue };
             answer_granted(&mut self.granted);
             for (command, _) in commands_of(&open) {
                 self.books.forget(&command.product);
@@ -191,6 +188,9 @@ impl Writer {
             true => self.judge_in_turn(open, is_first).await,
             false => self.judge(open).await,
         }?;
+        if !judged.events.is_empty() {
+            self.pulse.succeed();
+        }
         // Before anything else is decided: one of the next may repeat one of these.
         for event in &judged.events {
             self.remember(Arc::clone(event));

@@ -15,7 +15,7 @@ use super::support::{Service, bicycles, database, eventually};
 /// A service whose line to the database can be cut.
 async fn service() -> (Service, Proxy) {
     let proxy = Proxy::to(&database().await).await;
-    let service = Service::start_on(proxy.database.clone(), &["--round-trip-max-ms", "500"]).await;
+    let service = Service::start_on(proxy.database.clone(), &["--round-trip-max-ms", "1000"]).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     service.grant("onhand", stock("stock", 10)).await;
     (service, proxy)

@@ -28,6 +28,7 @@ pub struct Proxy {
     pub database: PgConnectOptions,
     line: watch::Sender<Line>,
     connections: Arc<AtomicUsize>,
+    unheard: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -40,12 +41,14 @@ impl Proxy {
         let ours = line.clone();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
+        let unheard = Arc::new(AtomicUsize::new(0));
+        let lost = Arc::clone(&unheard);
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let server = UnixStream::connect(&socket).await.unwrap();
                 connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(connect(client, server, ours.clone()));
+                tokio::spawn(connect(client, server, ours.clone(), Arc::clone(&lost)));
             }
         });
         let options = PgConnectOptions::new_without_pgpass()
@@ -54,15 +57,16 @@ impl Proxy {
             .username(database.get_username())
             .database(database.get_database().unwrap())
             .ssl_mode(PgSslMode::Disable);
-        Proxy { database: options, line, connections: counted }
+        Proxy { database: options, line, connections: counted, unheard }
     }
 
     pub fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
 
-    pub fn line(&self) -> Line {
-        *self.line.borrow()
+    /// How many answers of the database were not heard.
+    pub fn unheard(&self) -> usize {
+        self.unheard.load(Ordering::Relaxed)
     }
 
     /// How many connections were made through it.
@@ -71,7 +75,7 @@ impl Proxy {
     }
 }
 
-async fn connect(client: TcpStream, server: UnixStream, heard: watch::Sender<Line>) {
+async fn connect(client: TcpStream, server: UnixStream, heard: watch::Sender<Line>, lost: Arc<AtomicUsize>) {
     let mut line = heard.subscribe();
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
@@ -86,6 +90,7 @@ async fn connect(client: TcpStream, server: UnixStream, heard: watch::Sender<Lin
                 is_last
             });
             let is_open = was_last || matches!(*heard.borrow(), Line::Open | Line::Last);
+            lost.fetch_add(usize::from(!is_open), Ordering::Relaxed);
             if is_open && to_client.write_all(&buffer[..length]).await.is_err() {
                 break;
             }

@@ -72,6 +72,9 @@ async fn a_disk_that_is_full_is_told_and_passes_when_there_is_room() {
         let goal = told() + 100;
         eventually("the clients are told again", async || told() > goal).await;
         assert_eq!(load.log().acknowledged.len(), acknowledged, "nothing can be written");
+        for _ in 0..10 {
+            assert!(!is_ready(&program.base).await, "nothing can be written");
+        }
         std::fs::remove_file(&ballast).unwrap();
         load.goes_on().await;
         eventually("it is ready", async || is_ready(&program.base).await).await;
