@@ -16,6 +16,7 @@ mod crash;
 mod faults;
 mod instances;
 mod load;
+mod migrations;
 mod naive;
 mod on_hand;
 mod on_hand_queries;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::requests::{
-    JSON, all, allocation, changed, consumption, event, pointers, problem, red, stock, without,
-};
+use super::requests::{JSON, all, allocation, changed, consumption, event, pointers, problem, red, without};
 use super::support::{Answer, Service, bicycles};
 
 /// A reservation of red bicycles.
