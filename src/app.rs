@@ -130,7 +130,7 @@ impl Books {
     pub async fn migrate(&self) -> Result<(), StartError> {
         let mut connection = self.connect().await?;
         if !store::is_migrated(&mut connection).await? {
-            store::migrate(&mut connection).await?;
+            store::migrate::migrate(connection, &store::MIGRATIONS).await?;
         }
         Ok(())
     }

@@ -38,8 +38,8 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream
 //!     - `reservations.rs` finds and lists reservations
-//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals
-//!     - `migrate.rs` brings the schema up to date
+//!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
+//!       `migrate.rs` brings the schema up to date
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
@@ -116,6 +116,10 @@
 //! **What every request pays is written around the routes, not layered.** A layer of the router costs a
 //! box and a clone a request; a trace span costs more than reading the body's numbers. Log lines carry
 //! the request's id all the same. See `http/around.rs`.
+//!
+//! **The lines of a bulk come to a writer together**: one place in the queue, and batches that are full
+//! from the first on. 5,000 lines over 5,000 products are three batches for each of two writers, and
+//! nobody else finds the queue full because of them.
 //!
 //! **A batch is one statement, and aborts itself.** Nodes are updated `WHERE version = expected`. A
 //! guard that fails changes fewer rows, which by itself is no error. So the statement counts them, and

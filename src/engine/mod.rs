@@ -30,7 +30,7 @@ use crate::store::ledger::Event;
 pub struct Limits {
     /// Writers, each with a queue and a connection of its own.
     pub shards: usize,
-    /// Commands that may wait in one queue.
+    /// Commands that may wait in one queue; those of a bulk, which its length bounds, count as one.
     pub queue_commands_max: usize,
     /// Commands that one commit takes.
     pub batch_commands_max: usize,
@@ -100,6 +100,22 @@ pub struct Submission {
     pub configuration: Arc<Versioned>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Reply>,
+    /// What came with it for the same writer, each on its own: lines of a bulk, which have one
+    /// place in the queue, and fill batches from the first on.
+    pub others: Vec<Submission>,
+}
+
+impl Submission {
+    fn new(commands: Vec<Arc<Command>>, configuration: Arc<Versioned>) -> (Submission, Pending) {
+        let (reply, pending) = oneshot::channel();
+        (Submission { commands, configuration, reply, others: Vec::new() }, Pending(pending))
+    }
+
+    /// It alone, and then each that came with it.
+    pub fn apart(mut self) -> impl Iterator<Item = Submission> {
+        let others = std::mem::take(&mut self.others);
+        std::iter::once(self).chain(others)
+    }
 }
 
 /// Gives commands to the writers. When the last clone is dropped, they finish what is
@@ -135,15 +151,37 @@ impl Handle {
     /// # Errors
     /// When the queue is full or closed.
     pub fn submit(&self, command: Command, configuration: Arc<Versioned>) -> Result<Pending, Failure> {
-        let queue = self.queue(&command.product);
-        let (reply, pending) = oneshot::channel();
-        queue.try_send(Submission { commands: vec![Arc::new(command)], configuration, reply }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
-            },
-        )?;
-        Ok(Pending(pending))
+        let queue = &self.queues[self.shard(&command.product)];
+        let (submission, pending) = Submission::new(vec![Arc::new(command)], configuration);
+        queue.try_send(submission).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        })?;
+        Ok(pending)
+    }
+
+    /// Queues commands that are each done on its own, once there is room: what waits is bounded
+    /// by the bulk request that it came with. Answers, in the same order, what each will have.
+    pub async fn submit_each(&self, commands: Vec<Command>, configuration: &Arc<Versioned>) -> Vec<Pending> {
+        let mut of_shards: Vec<Vec<Submission>> = self.queues.iter().map(|_| Vec::new()).collect();
+        let mut all = Vec::with_capacity(commands.len());
+        for command in commands {
+            let shard = self.shard(&command.product);
+            let (submission, pending) = Submission::new(vec![Arc::new(command)], Arc::clone(configuration));
+            of_shards[shard].push(submission);
+            all.push(pending);
+        }
+        for (queue, submissions) in self.queues.iter().zip(of_shards) {
+            let mut submissions = submissions.into_iter();
+            let Some(mut first) = submissions.next() else { continue };
+            first.others = submissions.collect();
+            if let Err(mpsc::error::SendError(refused)) = queue.send(first).await {
+                for submission in refused.apart() {
+                    let _ = submission.reply.send(Err(Failure::ShuttingDown.into()));
+                }
+            }
+        }
+        all
     }
 
     /// Queues commands that are done together or not at all, once there is room: what
@@ -156,22 +194,22 @@ impl Handle {
         commands: Vec<Command>,
         configuration: Arc<Versioned>,
     ) -> Result<Pending, Failure> {
-        let (reply, pending) = oneshot::channel();
-        let Some(first) = commands.first() else {
+        let Some(shard) = commands.first().map(|first| self.shard(&first.product)) else {
+            let (reply, pending) = oneshot::channel();
             let _ = reply.send(Ok(Vec::new()));
             return Ok(Pending(pending));
         };
-        let queue = self.queue(&first.product);
         let commands = commands.into_iter().map(Arc::new).collect();
-        queue.send(Submission { commands, configuration, reply }).await.map_err(|_| Failure::ShuttingDown)?;
-        Ok(Pending(pending))
+        let (submission, pending) = Submission::new(commands, configuration);
+        self.queues[shard].send(submission).await.map_err(|_| Failure::ShuttingDown)?;
+        Ok(pending)
     }
 
     /// Commands that may affect one another share a product, and so a queue.
-    fn queue(&self, product: &ProductKey) -> &mpsc::Sender<Submission> {
+    fn shard(&self, product: &ProductKey) -> usize {
         let mut hasher = DefaultHasher::new();
         product.hash(&mut hasher);
-        &self.queues[(hasher.finish() % self.queues.len() as u64) as usize]
+        (hasher.finish() % self.queues.len() as u64) as usize
     }
 }
 

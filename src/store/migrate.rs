@@ -1,50 +1,61 @@
-//! Bringing the schema up to date, beside services that are at work and others that start.
+//! Bringing the schema up to date, while other instances may be at it too.
 
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::time::{Instant, sleep};
 
-/// The schema, forward only.
-pub static MIGRATIONS: Migrator = sqlx::migrate!();
-
-/// Names the lock that whoever migrates holds.
+/// Which of the database's advisory locks whoever migrates holds: "ringfenc".
 const LOCK: i64 = 0x7269_6e67_6665_6e63;
-/// How often another one is asked whether it is done.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Longest that another instance is waited for. To make an index over a large ledger takes long.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(1800);
+const LOCK_WAIT_STEP: Duration = Duration::from_millis(100);
 
-/// Brings the schema up to date. One at a time, and the others ask again and again: whoever
-/// waits inside a statement keeps an index that is made beside the work from being finished,
-/// and the migrator's own lock would be waited for so.
+/// Runs the migrations that a database does not have yet, over a connection of its own.
+///
+/// The lock is asked for again and again: a statement that waits for it is one that an index
+/// which is made concurrently waits for, so that neither would ever be done.
 ///
 /// # Errors
-/// When the database does not do it.
-pub async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
-    while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "is_ours!""#, LOCK)
-        .fetch_one(&mut *connection)
-        .await?
-    {
-        tokio::time::sleep(ASK_AGAIN).await;
+/// When a migration fails, or another instance takes too long.
+pub async fn migrate(mut connection: PgConnection, migrations: &Migrator) -> Result<(), MigrateError> {
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    while !try_lock(&mut connection).await? {
+        if Instant::now() > deadline {
+            let why = format!("another instance has been migrating for {LOCK_WAIT_MAX:?}");
+            return Err(MigrateError::Execute(sqlx::Error::Protocol(why)));
+        }
+        sleep(LOCK_WAIT_STEP).await;
     }
-    drop_unfinished(connection).await?;
-    let migrated = MIGRATIONS.run(&mut *connection).await;
-    sqlx::query_scalar!("SELECT pg_advisory_unlock($1)", LOCK).fetch_one(connection).await?;
-    migrated
+    drop_halves(&mut connection, migrations).await?;
+    let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
+    migrator.set_locking(false);
+    migrator.run(&mut connection).await?;
+    // The lock ends with the connection.
+    Ok(connection.close().await?)
 }
 
-/// An index that is made beside the work and not finished stays, and is good for nothing. Nobody
-/// is making one now.
-async fn drop_unfinished(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let unfinished = sqlx::query_scalar!(
-        r#"SELECT i.indexrelid::regclass::text AS "name!" FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-           WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace"#
+async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let got = sqlx::query_scalar!("SELECT pg_try_advisory_lock($1)", LOCK).fetch_one(connection).await?;
+    Ok(got == Some(true))
+}
+
+/// An index that was being made concurrently when its maker was killed is there, by name, and
+/// good for nothing; its migration would fail over it for ever.
+async fn drop_halves(connection: &mut PgConnection, migrations: &Migrator) -> Result<(), sqlx::Error> {
+    let halves = sqlx::query_scalar!(
+        r#"SELECT relname::text AS "name!" FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+           WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace"#
     )
     .fetch_all(&mut *connection)
     .await?;
-    for name in unfinished {
-        // As the database itself writes it, quotation marks included.
-        let statement = sqlx::AssertSqlSafe(format!("DROP INDEX CONCURRENTLY {name}"));
-        sqlx::query(statement).execute(&mut *connection).await?;
+    for name in halves {
+        // Others are not ours to drop.
+        if migrations.iter().any(|migration| migration.sql.as_str().contains(&name)) {
+            tracing::warn!(index = name, "an index that was not finished is made again");
+            connection.execute(AssertSqlSafe(format!(r#"DROP INDEX CONCURRENTLY "{name}""#))).await?;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 pub mod commit;
 pub mod configuration;
 pub mod ledger;
-mod migrate;
+pub mod migrate;
 pub mod onhand;
 pub mod query;
 pub mod reservations;
@@ -16,7 +16,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection};
 
-pub use migrate::{MIGRATIONS, migrate};
+/// The schema, forward only.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// Why a statement did not do its work, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
