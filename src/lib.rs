@@ -132,6 +132,10 @@
 //! the database does not answer in time, all who wait are told at once: the next would wait as long.
 //! See `engine/pulse.rs`.
 //!
+//! **The lines of a bulk come to a writer together**: one place in the queue, and batches that are full
+//! from the first on. 5,000 lines over 5,000 products are three batches for each of two writers, and
+//! nobody else finds the queue full because of them.
+//!
 //! **A batch is one statement, and aborts itself.** Nodes are updated `WHERE version = expected`. A
 //! guard that fails changes fewer rows, which by itself is no error. So the statement counts them, and
 //! where the count is wrong gives its ledger rows the version NULL, which the column refuses: all is

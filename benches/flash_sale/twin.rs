@@ -37,12 +37,13 @@ pub async fn serve(database_url: &str, connections: u32) {
     let writers = pool.clone();
     tokio::spawn(async move {
         while let Some(submission) = receiver.recv().await {
-            let pool = writers.clone();
-            tokio::spawn(async move {
-                let Submission { commands, configuration, reply, .. } = submission;
-                let answer = work(&pool, &commands[0], &configuration).await;
-                let _ = reply.send(answer.map(|receipt| vec![receipt]).map_err(Into::into));
-            });
+            for Submission { commands, configuration, reply, .. } in submission.apart() {
+                let pool = writers.clone();
+                tokio::spawn(async move {
+                    let answer = work(&pool, &commands[0], &configuration).await;
+                    let _ = reply.send(answer.map(|receipt| vec![receipt]).map_err(Into::into));
+                });
+            }
         }
     });
     let router = http::router(http::Shared::new(

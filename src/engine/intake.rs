@@ -11,7 +11,7 @@ mod tests;
 
 pub(super) struct Intake {
     queue: mpsc::Receiver<Submission>,
-    /// Comes before what is in the queue; at most as much as a batch has.
+    /// Comes before what is in the queue; at most as much as a batch has, and the lines of a bulk.
     set_aside: VecDeque<Submission>,
     batch_commands_max: usize,
 }
@@ -24,7 +24,7 @@ impl Intake {
     /// Waits until something waits; false when nothing ever will.
     pub(super) async fn wait(&mut self) -> bool {
         if self.set_aside.is_empty() {
-            self.set_aside.extend(self.queue.recv().await);
+            self.set_aside.extend(self.queue.recv().await.into_iter().flat_map(Submission::apart));
         }
         !self.set_aside.is_empty()
     }
@@ -34,7 +34,12 @@ impl Intake {
     pub(super) fn take(&mut self) -> Vec<Submission> {
         let mut batch = Vec::new();
         while batch.len() < self.batch_commands_max {
-            let Some(next) = self.set_aside.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            if self.set_aside.is_empty()
+                && let Ok(next) = self.queue.try_recv()
+            {
+                self.set_aside.extend(next.apart());
+            }
+            let Some(next) = self.set_aside.pop_front() else { break };
             if next.commands.len() == 1 {
                 batch.push(out_of_queue(next));
                 continue;
@@ -52,7 +57,8 @@ impl Intake {
     pub(super) fn take_all(&mut self) -> Vec<Submission> {
         let waiting = self.queue.len();
         let mut all: Vec<_> = std::mem::take(&mut self.set_aside).into();
-        all.extend(std::iter::from_fn(|| self.queue.try_recv().ok()).take(waiting));
+        let queued = std::iter::from_fn(|| self.queue.try_recv().ok()).take(waiting);
+        all.extend(queued.flat_map(Submission::apart));
         all
     }
 
@@ -60,7 +66,7 @@ impl Intake {
     pub(super) fn join(&mut self, batch: &mut Vec<Submission>, fits: impl Fn(&Submission) -> bool) {
         while self.set_aside.len() < self.batch_commands_max {
             let Ok(next) = self.queue.try_recv() else { break };
-            self.set_aside.push_back(next);
+            self.set_aside.extend(next.apart());
         }
         for next in std::mem::take(&mut self.set_aside) {
             if batch.len() < self.batch_commands_max && fits(&next) {

@@ -33,7 +33,7 @@ use pulse::Pulse;
 pub struct Limits {
     /// Writers, each with a queue and a connection of its own.
     pub shards: usize,
-    /// Commands that may wait in one queue.
+    /// Commands that may wait in one queue; those of a bulk, which its length bounds, count as one.
     pub queue_commands_max: usize,
     /// Commands that one commit takes.
     pub batch_commands_max: usize,
@@ -110,6 +110,22 @@ pub struct Submission {
     pub reply: oneshot::Sender<Reply>,
     /// The room that it has in the part of a queue that is for bulks.
     pub room: Option<OwnedSemaphorePermit>,
+    /// What came with it for the same writer, each on its own: lines of a bulk, which have one
+    /// place in the queue, and fill batches from the first on.
+    pub others: Vec<Submission>,
+}
+
+impl Submission {
+    fn new(commands: Vec<Arc<Command>>, configuration: Arc<Versioned>) -> (Submission, Pending) {
+        let (reply, pending) = oneshot::channel();
+        (Submission { commands, configuration, reply, room: None, others: Vec::new() }, Pending(pending))
+    }
+
+    /// It alone, and then each that came with it.
+    pub fn apart(mut self) -> impl Iterator<Item = Submission> {
+        let others = std::mem::take(&mut self.others);
+        std::iter::once(self).chain(others)
+    }
 }
 
 /// A writer as seen by those who give it commands.
@@ -125,6 +141,13 @@ impl Shard {
     fn new(queue: mpsc::Sender<Submission>, pulse: Arc<Pulse>) -> Shard {
         let for_bulks = Arc::new(Semaphore::new(queue.max_capacity().div_ceil(2)));
         Shard { queue, for_bulks, pulse }
+    }
+
+    /// Queues once there is room for a bulk, or answers what could not be queued.
+    async fn send(&self, mut submission: Submission) -> Result<(), Submission> {
+        // It is never closed.
+        submission.room = Arc::clone(&self.for_bulks).acquire_owned().await.ok();
+        self.queue.send(submission).await.map_err(|mpsc::error::SendError(refused)| refused)
     }
 }
 
@@ -167,17 +190,40 @@ impl Handle {
     /// # Errors
     /// When the queue is full, does not move, or is closed.
     pub fn submit(&self, command: Command, configuration: Arc<Versioned>) -> Result<Pending, Failure> {
-        let shard = self.shard(&command.product);
+        let shard = &self.shards[self.shard(&command.product)];
         if shard.pulse.is_stuck() {
             return Err(Failure::Overloaded);
         }
-        let (reply, pending) = oneshot::channel();
-        let submission = Submission { commands: vec![Arc::new(command)], configuration, reply, room: None };
+        let (submission, pending) = Submission::new(vec![Arc::new(command)], configuration);
         shard.queue.try_send(submission).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
         })?;
-        Ok(Pending(pending))
+        Ok(pending)
+    }
+
+    /// Queues commands that are each done on its own, once there is room: what waits is bounded
+    /// by the bulk request that it came with. Answers, in the same order, what each will have.
+    pub async fn submit_each(&self, commands: Vec<Command>, configuration: &Arc<Versioned>) -> Vec<Pending> {
+        let mut of_shards: Vec<Vec<Submission>> = self.shards.iter().map(|_| Vec::new()).collect();
+        let mut all = Vec::with_capacity(commands.len());
+        for command in commands {
+            let shard = self.shard(&command.product);
+            let (submission, pending) = Submission::new(vec![Arc::new(command)], Arc::clone(configuration));
+            of_shards[shard].push(submission);
+            all.push(pending);
+        }
+        for (shard, submissions) in self.shards.iter().zip(of_shards) {
+            let mut submissions = submissions.into_iter();
+            let Some(mut first) = submissions.next() else { continue };
+            first.others = submissions.collect();
+            if let Err(refused) = shard.send(first).await {
+                for submission in refused.apart() {
+                    let _ = submission.reply.send(Err(Failure::ShuttingDown.into()));
+                }
+            }
+        }
+        all
     }
 
     /// Queues commands that are done together or not at all, once there is room: what
@@ -190,25 +236,22 @@ impl Handle {
         commands: Vec<Command>,
         configuration: Arc<Versioned>,
     ) -> Result<Pending, Failure> {
-        let (reply, pending) = oneshot::channel();
-        let Some(first) = commands.first() else {
+        let Some(shard) = commands.first().map(|first| self.shard(&first.product)) else {
+            let (reply, pending) = oneshot::channel();
             let _ = reply.send(Ok(Vec::new()));
             return Ok(Pending(pending));
         };
-        let shard = self.shard(&first.product);
-        // It is never closed.
-        let room = Arc::clone(&shard.for_bulks).acquire_owned().await.ok();
         let commands = commands.into_iter().map(Arc::new).collect();
-        let submission = Submission { commands, configuration, reply, room };
-        shard.queue.send(submission).await.map_err(|_| Failure::ShuttingDown)?;
-        Ok(Pending(pending))
+        let (submission, pending) = Submission::new(commands, configuration);
+        self.shards[shard].send(submission).await.map_err(|_| Failure::ShuttingDown)?;
+        Ok(pending)
     }
 
     /// Commands that may affect one another share a product, and so a queue.
-    fn shard(&self, product: &ProductKey) -> &Shard {
+    fn shard(&self, product: &ProductKey) -> usize {
         let mut hasher = DefaultHasher::new();
         product.hash(&mut hasher);
-        &self.shards[(hasher.finish() % self.shards.len() as u64) as usize]
+        (hasher.finish() % self.shards.len() as u64) as usize
     }
 }
 

@@ -155,20 +155,19 @@ impl Shared {
             }
             let asked: Vec<&Asked<'_>> = open.iter().map(|&(_, asked)| asked).collect();
             let judged = self.judge(&environment.id, &mut versioned, &asked).await?;
-            let mut pending = Vec::with_capacity(open.len());
-            for ((index, asked), judged) in std::mem::take(&mut open).into_iter().zip(judged) {
+            let (mut commands, mut places) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
+            for (place, judged) in std::mem::take(&mut open).into_iter().zip(judged) {
                 match judged {
-                    Judged::Repeat(receipt) => results[index] = Ok(receipt),
-                    Judged::Wrong(refusal) => results[index] = Err(refusal.into()),
+                    Judged::Repeat(receipt) => results[place.0] = Ok(receipt),
+                    Judged::Wrong(refusal) => results[place.0] = Err(refusal.into()),
                     Judged::Fit(command) => {
-                        match self.engine.submit_when_free(vec![command], Arc::clone(&versioned)).await {
-                            Ok(answer) => pending.push((index, asked, answer)),
-                            Err(failure) => results[index] = Err(failure.into()),
-                        }
+                        commands.push(command);
+                        places.push(place);
                     }
                 }
             }
-            for (index, asked, answer) in pending {
+            let pending = self.engine.submit_each(commands, &versioned).await;
+            for ((index, asked), answer) in places.into_iter().zip(pending) {
                 match answer.answer().await {
                     Ok(receipts) => results[index] = receipts.into_iter().next().ok_or(Problem::Internal),
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {

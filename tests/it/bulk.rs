@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use super::requests::{all, allocation, changed, check_problem, event, pointers, problem, stock};
 use super::support::{Service, bicycles, database};
@@ -128,6 +129,25 @@ async fn five_thousand_lines_are_taken_and_not_one_more() {
     let last = service.grant("onhand", of("Product-99", stock("last", 0))).await;
     assert_eq!((&last["availableToAllocate"], &last["version"]), (&json!(100), &json!(101)));
     assert_eq!(service.verify().await, 10_001);
+    service.stop().await;
+}
+
+/// Each writer gets its lines at once, and makes as few commits of them as its batches allow.
+#[tokio::test]
+async fn five_thousand_products_are_one_pass_through_the_engine() {
+    let service = Service::start_on(database().await, &["--request-time-max-ms", "60000"]).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    let lines: Vec<Value> =
+        (0..5_000).map(|line| of(&format!("Product-{line}"), stock(&format!("line-{line}"), 1))).collect();
+    let answer = service.post("onhand/bulk", json!(lines)).await;
+    assert_eq!(answer.status, 200, "{}", &answer.text[..300.min(answer.text.len())]);
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let statement = "SELECT count(*), count(DISTINCT xmin::text) FROM ledger";
+    let (events, commits): (i64, i64) = sqlx::query_as(statement).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    // Two writers, with half of them each, and 1,024 a batch.
+    assert_eq!(events, 5_000);
+    assert!((5..=6).contains(&commits), "{commits} commits");
     service.stop().await;
 }
 

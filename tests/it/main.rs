@@ -42,6 +42,7 @@ mod readme;
 mod repeats;
 mod requests;
 mod reservation_bulk;
+mod reservation_indexes;
 mod reservation_list;
 mod reservations;
 mod scarcity;

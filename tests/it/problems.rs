@@ -7,6 +7,7 @@ use super::requests::{
     JSON, PROBLEMS, allocation, changed, consumption, event, groups, pointers, problem, reallocation, stock,
     without,
 };
+use super::reservations::{freeing, reservation};
 use super::support::{Answer, Service, bicycles};
 
 /// Sends a request under an id of its own, and holds that it is refused as expected, traceably
@@ -113,6 +114,25 @@ async fn a_shortage_says_what_was_asked_what_there_is_and_what_limits_it() {
         assert_eq!(problem["groups"], groups(from));
         assert_eq!(problem["id"], "x");
     }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_reservation_that_cannot_be_is_told_why() {
+    let service = service().await;
+    let problem =
+        post(&service, "onhand/reserve", reservation("x", 4), "insufficient-available-to-reserve").await;
+    let detail = "4 asked for, 3 available for reservation, limited at siteId=1, locationId=11, colorId=red";
+    assert_eq!(problem["detail"], detail);
+    assert_eq!((&problem["requested"], &problem["available"]), (&json!(4), &json!(3)));
+    assert_eq!(problem["limitedBy"], json!({"siteId": "1", "locationId": "11", "colorId": "red"}));
+    let back = changed(reservation("x", -1), json!({"ifCheckAvailForReserv": false}));
+    let problem = post(&service, "onhand/reserve", back, "nothing-reserved").await;
+    assert_eq!((&problem["requested"], &problem["available"]), (&json!(1), &json!(0)));
+    let id = json!("5e1ab4a5-0000-0000-0000-000000000000");
+    let problem = post(&service, "onhand/unreserve", freeing("x", &id, 1), "unknown-reservation").await;
+    assert!(problem["detail"].as_str().unwrap().contains(id.as_str().unwrap()), "{problem}");
+    assert_eq!(problem["id"], "x");
     service.stop().await;
 }
 

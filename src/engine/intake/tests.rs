@@ -34,6 +34,7 @@ fn submission(ids: &[&str]) -> Submission {
         configuration: Arc::new(Versioned { version: 1, configuration }),
         reply: oneshot::channel().0,
         room: None,
+        others: Vec::new(),
     }
 }
 
@@ -77,6 +78,32 @@ fn who_fits_joins_a_batch_and_the_others_keep_their_order() {
     intake.join(&mut batch, |submission| submission.commands[0].id.as_str().starts_with('a'));
     assert_eq!(ids(&batch), ["a0", "a1", "a2"]);
     assert_eq!(ids(&intake.take()), ["b1", "b2", "a3"]);
+}
+
+/// The lines of a bulk that one writer does.
+fn bulk(ids: &[&str]) -> Submission {
+    let mut lines = ids.iter().map(|id| submission(&[id]));
+    let first = lines.next().unwrap();
+    Submission { others: lines.collect(), ..first }
+}
+
+#[tokio::test]
+async fn the_lines_of_a_bulk_are_each_on_their_own_and_fill_batches() {
+    let (sender, receiver) = mpsc::channel(100);
+    let mut intake = Intake::new(receiver, 3);
+    for waiting in [bulk(&["a", "b"]), bulk(&["c", "d", "e"]), submission(&["f"])] {
+        assert!(sender.try_send(waiting).is_ok());
+    }
+    assert!(intake.wait().await);
+    let batch = intake.take();
+    assert_eq!(ids(&batch), ["a", "b", "c"]);
+    assert!(batch.iter().all(|submission| submission.commands.len() == 1 && submission.others.is_empty()));
+    let mut batch = vec![submission(&["d0"])];
+    assert!(sender.try_send(bulk(&["d1", "g"])).is_ok());
+    intake.join(&mut batch, |submission| submission.commands[0].id.as_str().starts_with('d'));
+    assert_eq!(ids(&batch), ["d0", "d"], "no more is set aside when a batch could be made of it");
+    assert_eq!(ids(&intake.take()), ["e", "f", "d1"]);
+    assert_eq!(ids(&intake.take()), ["g"]);
 }
 
 #[tokio::test]
