@@ -84,7 +84,7 @@ async fn a_wrong_query_is_told_its_place() {
         ("indexquery", json!([]), "invalid-request", ""),
         ("indexquery", json!({}), "invalid-request", "/filters"),
         ("indexquery", index(json!({"filters": []})), "invalid-request", "/filters"),
-        ("indexquery", index(json!({"queryStock": true})), "unknown-property", "/queryATP"),
+        ("indexquery", index(json!({"queryStock": true})), "unknown-property", "/queryStock"),
         ("indexquery", index(json!({"returnNegative": "yes"})), "invalid-request", "/returnNegative"),
         ("indexquery", index(json!({"groupByValues": "siteId"})), "invalid-request", "/groupByValues"),
         (
