@@ -176,7 +176,7 @@ async fn a_wrong_query_is_told_its_place() {
         ("organizationId=usmf&siteId=1&groupBy=siteId,width", "unknown-dimension", "/groupBy/1"),
         ("organizationId=usmf&returnNegative=1", "invalid-request", "/returnNegative"),
         ("organizationId=usmf&dimensionDataSource=erp", "invalid-request", "/dimensionDataSource"),
-        ("organizationId=usmf&QueryATP=true", "unknown-dimension", "/QueryATP"),
+        ("organizationId=usmf&QueryStock=true", "unknown-dimension", "/QueryStock"),
         ("organizationId=usmf&limit=-1", "invalid-request", "/limit"),
     ];
     for (address, code, place) in rows {
