@@ -32,7 +32,8 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
-//!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes
+//!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
+//!       `document.rs` is what the API's document says of all operations alike
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
@@ -58,7 +59,8 @@
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
 //! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL,
-//! beside it what takes longer, such as `tests/fuzz/` and `tests/failover/` (`tests/README.md`);
+//! beside it what takes longer or needs tools of others, such as `tests/fuzz/`, `tests/failover/`,
+//! `tests/contract/` and `tests/clients/` (`tests/README.md`);
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!

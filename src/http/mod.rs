@@ -6,6 +6,7 @@ mod balances;
 mod body;
 mod commands;
 pub(crate) mod configuration;
+mod document;
 mod environments;
 mod form;
 mod hardupdate;
@@ -198,7 +199,7 @@ fn api() -> OpenApiRouter<App> {
 
 /// The OpenAPI document of the service.
 pub fn openapi() -> Document {
-    api().into_openapi()
+    document::described(api().into_openapi())
 }
 
 /// The document as YAML, as `openapi.yaml` has it.
@@ -213,6 +214,7 @@ pub fn openapi_yaml() -> Result<String, String> {
 pub fn router(shared: Shared) -> Router {
     let app = Arc::new(shared);
     let (routes, document) = api().split_for_parts();
+    let document = document::described(document);
     let yaml = document.to_yaml().unwrap_or_default();
     let swagger = SwaggerUi::new("/docs").url("/openapi.json", document);
     routes

@@ -80,7 +80,7 @@ impl Shared {
             Ok((found, of_their_time))
         })
         .await?;
-        let mut events: HashMap<_, _> =
+        let events: HashMap<_, _> =
             found.into_iter().map(|(event, version)| (event.command.id.clone(), (event, version))).collect();
         let repeat_of = |asked: &Asked<'_>, (event, version): (Event, i64)| {
             let configuration = &of_their_time.get(&version)?.as_ref()?.configuration;
@@ -91,7 +91,8 @@ impl Shared {
         let judged = asked.iter().zip(commands).map(|(asked, command)| match command {
             Ok(command) => Judged::Fit(command),
             Err(refusal) => {
-                let event = events.remove(&asked.target.id);
+                // Two lines of a bulk may repeat the same event.
+                let event = events.get(&asked.target.id).cloned();
                 event.and_then(|event| repeat_of(asked, event)).unwrap_or(Judged::Wrong(refusal))
             }
         });

@@ -1,5 +1,6 @@
 //! What is scheduled, as it is stored: a row per place, day and measure.
 
+use serde::Serialize;
 use sqlx::PgConnection;
 use time::Date;
 
@@ -7,9 +8,10 @@ use crate::domain::command::ProductKey;
 use crate::domain::dimensions::DimensionPath;
 use crate::domain::formula::Slot;
 use crate::domain::name::Value;
+use crate::domain::quantity::Quantity;
 use crate::domain::schedule::Schedule;
 
-use super::state::{Keys, columns};
+use super::state::columns;
 use super::{StoreError, text};
 
 /// Reads the schedules of places. Answers, in the same order, what is stored of each.
@@ -47,6 +49,39 @@ fn add(schedule: &mut Schedule, day: Date, place: i32, quantity: &str) -> Result
     if schedule.add(day, slot, text::quantity(quantity)?) { Ok(()) } else { Err(unreadable()) }
 }
 
+/// A place with all that is scheduled there: a row of [`replace`].
+#[derive(Serialize)]
+struct Row<'a> {
+    environment_id: &'a str,
+    organization_id: &'a str,
+    product_id: &'a str,
+    dimensions: &'a [Value],
+    days: Vec<String>,
+    places: Vec<usize>,
+    quantities: Vec<Quantity>,
+}
+
+impl Row<'_> {
+    fn of<'a>(key: &'a ProductKey, path: &'a DimensionPath, schedule: &Schedule) -> Row<'a> {
+        let [environment_id, organization_id, product_id] = key.as_strs();
+        let mut row = Row {
+            environment_id,
+            organization_id,
+            product_id,
+            dimensions: path.values(),
+            days: Vec::new(),
+            places: Vec::new(),
+            quantities: Vec::new(),
+        };
+        for (day, slot, quantity) in schedule.entries() {
+            row.days.push(day.to_string());
+            row.places.push(slot.index() + 1);
+            row.quantities.push(quantity);
+        }
+        row
+    }
+}
+
 /// Replaces the schedules of places. In a transaction that writes the nodes there first: they
 /// guard what is written here.
 ///
@@ -56,46 +91,27 @@ pub(super) async fn replace(
     connection: &mut PgConnection,
     schedules: &[(ProductKey, DimensionPath, Schedule)],
 ) -> Result<(), StoreError> {
-    let (Keys { environments, organizations, products }, paths) =
-        columns(schedules.iter().map(|(key, path, _)| (key, path.values())));
+    let rows: Vec<_> = schedules.iter().map(|(key, path, schedule)| Row::of(key, path, schedule)).collect();
+    // Structures of strings and numbers always become JSON.
+    let rows = serde_json::to_string(&rows).unwrap_or_default();
     sqlx::query!(
         r#"DELETE FROM schedule c
-           USING unnest($1::text[], $2::text[], $3::text[], $4::text[])
-                 AS k (environment_id, organization_id, product_id, dimensions)
+           USING json_to_recordset($1::text::json)
+                 AS k (environment_id text, organization_id text, product_id text, dimensions text[])
            WHERE c.environment_id = k.environment_id AND c.organization_id = k.organization_id
-             AND c.product_id = k.product_id AND c.dimensions = k.dimensions::text[]"#,
-        &environments as &[&str],
-        &organizations as &[&str],
-        &products as &[&str],
-        &paths,
+             AND c.product_id = k.product_id AND c.dimensions = k.dimensions"#,
+        rows,
     )
     .execute(&mut *connection)
     .await?;
-    let (mut ranks, mut days, mut places, mut quantities) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (rank, (_, _, schedule)) in schedules.iter().enumerate() {
-        for (day, slot, quantity) in schedule.entries() {
-            ranks.push(rank as i64 + 1);
-            days.push(day);
-            places.push(slot.index() as i32 + 1);
-            quantities.push(quantity.to_string());
-        }
-    }
-    if days.is_empty() {
-        return Ok(());
-    }
     sqlx::query!(
         r#"INSERT INTO schedule (environment_id, organization_id, product_id, dimensions, day, place, quantity)
-           SELECT ($1::text[])[q.rank], ($2::text[])[q.rank], ($3::text[])[q.rank], ($4::text[])[q.rank]::text[],
-                  q.day, q.place, q.quantity::numeric
-           FROM unnest($5::bigint[], $6::date[], $7::int[], $8::text[]) AS q (rank, day, place, quantity)"#,
-        &environments as &[&str],
-        &organizations as &[&str],
-        &products as &[&str],
-        &paths,
-        &ranks,
-        &days,
-        &places,
-        &quantities,
+           SELECT k.environment_id, k.organization_id, k.product_id, k.dimensions, q.day, q.place, q.quantity
+           FROM json_to_recordset($1::text::json)
+                AS k (environment_id text, organization_id text, product_id text, dimensions text[],
+                      days date[], places int[], quantities numeric[])
+           CROSS JOIN LATERAL unnest(k.days, k.places, k.quantities) AS q (day, place, quantity)"#,
+        rows,
     )
     .execute(connection)
     .await?;

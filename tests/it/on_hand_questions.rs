@@ -84,7 +84,7 @@ async fn a_wrong_query_is_told_its_place() {
         ("indexquery", json!([]), "invalid-request", ""),
         ("indexquery", json!({}), "invalid-request", "/filters"),
         ("indexquery", index(json!({"filters": []})), "invalid-request", "/filters"),
-        ("indexquery", index(json!({"queryStock": true})), "unknown-property", "/queryATP"),
+        ("indexquery", index(json!({"queryStock": true})), "unknown-property", "/queryStock"),
         ("indexquery", index(json!({"returnNegative": "yes"})), "invalid-request", "/returnNegative"),
         ("indexquery", index(json!({"groupByValues": "siteId"})), "invalid-request", "/groupByValues"),
         (
@@ -176,7 +176,7 @@ async fn a_wrong_query_is_told_its_place() {
         ("organizationId=usmf&siteId=1&groupBy=siteId,width", "unknown-dimension", "/groupBy/1"),
         ("organizationId=usmf&returnNegative=1", "invalid-request", "/returnNegative"),
         ("organizationId=usmf&dimensionDataSource=erp", "invalid-request", "/dimensionDataSource"),
-        ("organizationId=usmf&QueryATP=true", "unknown-dimension", "/QueryATP"),
+        ("organizationId=usmf&QueryStock=true", "unknown-dimension", "/QueryStock"),
         ("organizationId=usmf&limit=-1", "invalid-request", "/limit"),
     ];
     for (address, code, place) in rows {

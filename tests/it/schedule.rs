@@ -230,6 +230,52 @@ async fn a_repeated_change_counts_once() {
     service.stop().await;
 }
 
+/// A repeat may come so late that its days cannot be given any more. Here the ledger is turned back
+/// instead of time going on.
+#[tokio::test]
+async fn a_repeat_is_answered_when_its_days_have_passed() {
+    let (service, today) = (service(7).await, today().await);
+    let first = service
+        .grant("onhand/changeschedule", change("a", &[(later(today, 0), json!({"inbound": 4}))]))
+        .await;
+    let database = service.database.clone();
+    service.stop().await;
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let (was, is) = (later(today, 0), later(today, -3));
+    let back = format!(
+        "UPDATE ledger SET detail = replace(detail::text, '{was}', '{is}')::json, received_at = received_at - interval '3 days' WHERE id = 'a'"
+    );
+    assert_eq!(connection.execute(sqlx::AssertSqlSafe(back)).await.unwrap().rows_affected(), 1);
+    let service = Service::start_on(database, &[]).await;
+    let repeat = |quantity: i64| change("a", &[(is.clone(), json!({"inbound": quantity}))]);
+    let answer = service.post("onhand/changeschedule", repeat(4)).await;
+    assert_eq!((answer.header("idempotent-replayed"), answer.json()), (Some("true"), first));
+    let lines = service.post("onhand/changeschedule/bulk", json!([repeat(4), repeat(4)])).await;
+    assert_eq!(lines.status, 200, "{}", lines.text);
+    // Another meaning was never granted, and its day cannot be given.
+    service.refuse("onhand/changeschedule", repeat(5), "invalid-request").await;
+    connection.close().await.unwrap();
+    service.stop().await;
+}
+
+/// Schedules have statements of their own: all is done or nothing.
+#[tokio::test]
+async fn nothing_is_done_where_the_schedule_cannot_be_written() {
+    let (service, today) = (service(7).await, today().await);
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    connection.execute("ALTER TABLE schedule ADD CONSTRAINT no_13 CHECK (quantity <> 13)").await.unwrap();
+    let before = service.books().await;
+    let body = change("a", &[(later(today, 1), json!({"inbound": 13}))]);
+    let answer = service.post("onhand/changeschedule", body.clone()).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (500, &json!("internal")), "{}", answer.text);
+    assert_eq!(service.books().await, before);
+    connection.execute("ALTER TABLE schedule DROP CONSTRAINT no_13").await.unwrap();
+    service.grant("onhand/changeschedule", body).await;
+    assert_eq!(service.verify().await, 2);
+    connection.close().await.unwrap();
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_scheduled_is_refused_with_the_reason() {
     let (service, today) = (service(7).await, today().await);

@@ -81,7 +81,7 @@ fn what_was_unused_for_longest_is_let_go_of_whole() {
 }
 
 #[test]
-fn reservations_are_held_until_the_end_of_the_batch_that_wanted_them() {
+fn reservations_and_schedules_are_held_until_the_end_of_the_batch_that_wanted_them() {
     let mut books = Books::new(4);
     load(&mut books, 0, 0);
     let id = ReservationId(uuid::Uuid::from_u128(1));
@@ -92,8 +92,11 @@ fn reservations_are_held_until_the_end_of_the_batch_that_wanted_them() {
         remaining: Quantity::ZERO,
     };
     books.hold(Part::Reservation(product(0), id, reservation));
+    books.hold(Part::Schedule(product(0), path(), Schedule::default()));
     assert_eq!(books.stock(&product(0)).reservations.len(), 1);
+    assert_eq!(books.stock(&product(0)).schedules.len(), 1);
     books.end_batch();
+    assert!(books.stock(&product(0)).schedules.is_empty());
     assert!(books.stock(&product(0)).reservations.is_empty());
     assert_eq!(books.stock(&product(0)).nodes.len(), 1, "the node stays");
     check(&books);

@@ -1,0 +1,158 @@
+"""What the document cannot say: the names that the environment knows, and what every answer keeps to.
+
+Bodies made of the document alone are nearly all refused, because no random name is a dimension's.
+So most values of properties that everybody knows are replaced by fitting ones. The rest stays as
+it was made, right or wrong.
+"""
+
+import atexit
+import json
+import os
+import random
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+
+import schemathesis
+
+
+def day(later):
+    return (datetime.now(timezone.utc) + timedelta(days=later)).strftime("%Y-%m-%d")
+
+
+PLACE = {"siteId": "1", "locationId": "11"}
+RED = {**PLACE, "colorId": "red"}
+SMALL = {**RED, "sizeId": "S"}
+PLACES = [RED, PLACE, SMALL, {"siteId": "1", "shopId": "11"}, {"siteId": "2", "locationId": "", "sizeId": "S"}]
+GROUPS = [{"channel": "Online"}, {"channel": "Online", "customerGroup": "VIP"}, {"channel": "Store"}]
+MOVED = [{"pos": {"inbound": 3}}, {"pos": {"outbound": "0.5", "inbound": -1}}, {"fno": {"onordered": 10}}]
+
+with open(os.path.join(os.path.dirname(__file__), "configuration.json")) as file:
+    CONFIGURATION = json.load(file)
+
+# By property, in lower case: what it may be. The first of all of them fit together.
+FITTING = {
+    **{name.lower(): [value] for name, value in CONFIGURATION.items()},
+    "organizationid": ["usmf"],
+    "productid": ["Bike", "Helmet"],
+    "dimensiondatasource": ["pos"],
+    "dimensions": [*PLACES, CONFIGURATION["dimensions"]],
+    "groups": GROUPS,
+    "targetgroups": GROUPS,
+    "sourcegroups": GROUPS[::-1],
+    "quantity": [1, 2, 0.5, "0.25", 100000],
+    "offsetqty": [1, "0.5"],
+    "quantities": MOVED,
+    "quantitiesbydate": [{day(later): moved} for later in (0, 1, 29, 30) for moved in MOVED],
+    "physicalmeasures": [{"pos": {"inbound": "Subtraction"}}, {"@iv": {"@softreserved": "Addition"}}],
+    "quantitydatasource": ["@iv"],
+    "modifier": ["@softreserved"],
+    "groupbyvalues": [[], ["colorId"], ["siteId", "locationId", "sizeId"]],
+    "groupby": ["colorId", "siteId,sizeId", ""],
+    "atpfromdate": [day(0), day(3)],
+    "atptodate": [day(5), day(60)],
+}
+FILTERS = [{}, {"siteId": ["1"]}, {"siteId": ["1"], "locationId": ["11"]}, {"colorId": ["red", ""]}]
+EXACT = {"dimensions": ["siteId", "locationId"], "values": [["1", "11"], ["2", ""]]}
+
+
+# What is nearly never right unless it was read before.
+RARELY_RIGHT = {"after", "if-match", "idempotency-key"}
+
+
+class Best(random.Random):
+    """Always the first."""
+
+    def choice(self, values):
+        return values[0]
+
+
+def fit_property(name, own, chance):
+    if name == "id":
+        return f"event {chance.getrandbits(64)}"
+    if name == "filters" and isinstance(own, dict):
+        owner = {"organizationId": ["usmf"], "productId": chance.choice([[], ["Bike"], ["Bike", "Helmet"]])}
+        return {**owner, **(EXACT if "values" in own else chance.choice(FILTERS))}
+    alike = [value for value in FITTING.get(name, []) if isinstance(value, type(own)) or not isinstance(value, (dict, list))]
+    return chance.choice(alike) if alike else own
+
+
+def fit(value, known, chance):
+    if isinstance(value, list):
+        return [fit(item, known, chance) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fitted = {}
+    for name, own in value.items():
+        is_wrong = name.lower() in RARELY_RIGHT or (known and name not in known)
+        if chance.random() < 0.05:
+            fitted[name] = own
+        elif not is_wrong:
+            fitted[name] = fit_property(name.lower(), own, chance)
+    return fitted
+
+
+def fitted(value, known=()):
+    # Made of the value itself, so that a failure can be shrunk and found again.
+    chance = random.Random(repr(value))
+    if chance.random() < 0.5:
+        chance = Best(repr(value))
+    return fit(value, known, chance) if value else value
+
+
+def properties(operation):
+    """The names that the document has for a body's properties, or for those of its items."""
+    document = operation.schema.raw_schema
+    schema = operation.definition.raw["requestBody"]["content"]["application/json"]["schema"]
+    schema = schema.get("items", schema)
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    return schema.get("properties", {})
+
+
+@schemathesis.hook
+def map_body(context, body):
+    return fitted(body, properties(context.operation))
+
+
+@schemathesis.hook
+def map_query(context, query):
+    return fitted(query)
+
+
+@schemathesis.hook
+def map_headers(context, headers):
+    return fitted(headers)
+
+
+@schemathesis.check
+def successes_are_documented_by_their_status(context, response, case):
+    """`default` is for problems."""
+    if response.status_code < 400:
+        documented = case.operation.definition.raw["responses"]
+        assert str(response.status_code) in documented, f"{response.status_code} is not documented"
+
+
+@schemathesis.check
+def problems_say_their_status_and_what_they_are(context, response, case):
+    if response.status_code >= 400:
+        problem = response.json()
+        assert problem["status"] == response.status_code, problem
+        assert problem["type"] == f"/problems/{problem['code']}", problem
+        assert problem["detail"] and problem["processingStatus"] == "failure", problem
+
+
+# How often an operation was answered by each status: one that is never done was not tested.
+answered = Counter()
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    answered[case.operation.definition.raw["operationId"], response.status_code] += 1
+
+
+@atexit.register
+def tell():
+    if answered:
+        with open(os.environ["CONTRACT_ANSWERED"], "w") as file:
+            for (operation, status), count in sorted(answered.items()):
+                file.write(f"{operation} {status} {count}\n")
