@@ -64,7 +64,7 @@ pub struct AllocationDocument {
     #[schema(required = false, default = false)]
     pub allow_pool_changing_consumption: bool,
     /// Whether only products that were enabled for it can be allocated.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     #[schema(required = false, default = false)]
     pub require_enabled_products: bool,
 }
@@ -85,4 +85,9 @@ pub struct ReservationDocument {
     /// The only dimensions that a reservation may give; without it, it may give all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<Vec<String>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
 }
