@@ -68,7 +68,7 @@ pub struct AllocationDocument {
     #[schema(required = false, default = false)]
     pub allow_pool_changing_consumption: bool,
     /// Whether only products that were enabled for it can be allocated.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     #[schema(required = false, default = false)]
     pub require_enabled_products: bool,
 }
@@ -111,4 +111,9 @@ impl ScheduleDocument {
     fn is_none(&self) -> bool {
         *self == ScheduleDocument::default()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::document::is_false;
+
 pub use read::{Reading, in_its_words, read};
 pub use write::write;
 
@@ -176,9 +178,4 @@ pub struct ScheduleConfiguration {
     /// Their dimensions, set by set.
     #[schema(required = false)]
     pub index_attribute_sets: Vec<AttributeSet>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
 }

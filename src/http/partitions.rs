@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal};
-use crate::store::erasing::{self, Erased, Partition};
+use crate::store::erasing::{self, Erased, Order, Partition};
 use crate::store::{self, StoreError};
 
 use super::around::{current_request, in_current_request};
@@ -182,12 +182,12 @@ async fn erase(app: Arc<Shared>, environment: Value, partitions: Vec<Partition>)
 }
 
 async fn empty(app: &Shared, environment: &Value, piece: &[Partition]) -> Result<Erased, StoreError> {
-    for _ in 1..TRIES_MAX {
+    for order in [Order::EnvironmentFirst, Order::NodesFirst].into_iter().cycle().take(TRIES_MAX) {
         let emptying = store::read(&app.readers, async |connection| {
-            erasing::empty(connection, environment.as_str(), piece).await
+            erasing::empty(connection, environment.as_str(), piece, order).await
         });
         match emptying.await {
-            // A command was in the way; it is done before the next try.
+            // Commands were in the way; they are done before the next try.
             Err(StoreError::Conflict) => {}
             done => return done,
         }

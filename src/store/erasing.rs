@@ -15,9 +15,9 @@ use crate::domain::name::Value;
 
 use super::{StoreError, configuration};
 
-/// Longest wait for a batch that holds a node, and waits itself for the environment: who erases
-/// gives way, long before PostgreSQL would look for a deadlock.
-const LOCK_MAX: Duration = Duration::from_millis(100);
+/// Longest wait for a batch that may itself wait for what is locked already: who erases gives
+/// way, long before PostgreSQL would look for a deadlock.
+const LOCK_MAX: Duration = Duration::from_millis(200);
 /// Events that one statement goes through.
 const PIECE_EVENTS: i64 = 5_000;
 
@@ -41,6 +41,17 @@ pub struct Erased {
     pub reservations: u64,
 }
 
+/// What is locked first. A batch that is tried without a lock takes the environment's row and
+/// then the nodes, one that waits for its turn the nodes and then the row. Whoever locks in the
+/// same order only waits; against the other kind it may have to give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The environment's row.
+    EnvironmentFirst,
+    /// The stock nodes.
+    NodesFirst,
+}
+
 /// Makes products empty, all in one moment. Those that nothing is kept of do no harm.
 ///
 /// # Errors
@@ -49,18 +60,39 @@ pub async fn empty(
     connection: &mut PgConnection,
     environment: &str,
     partitions: &[Partition],
+    order: Order,
 ) -> Result<Erased, StoreError> {
     let organizations: Vec<&str> =
         partitions.iter().map(|partition| partition.organization.as_str()).collect();
     let products: Vec<&str> = partitions.iter().map(|partition| partition.product.as_str()).collect();
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    let Some(version) = configuration::lock(&mut transaction, environment).await? else {
-        return Ok(Erased::default());
-    };
+    let mut version = None;
+    match order {
+        Order::EnvironmentFirst => version = configuration::lock(&mut transaction, environment).await?,
+        Order::NodesFirst => {
+            sqlx::query!(
+                "SELECT s.version FROM stock_node s
+                 JOIN unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+                   ON s.organization_id = p.organization_id AND s.product_id = p.product_id
+                 WHERE s.environment_id = $1
+                 ORDER BY s.environment_id, s.organization_id, s.product_id, s.dimensions
+                 FOR UPDATE OF s",
+                environment,
+                &organizations as &[&str],
+                &products as &[&str],
+            )
+            .fetch_all(&mut *transaction)
+            .await?;
+        }
+    }
     let patience = format!("{}ms", LOCK_MAX.as_millis());
     sqlx::query_scalar!("SELECT set_config('lock_timeout', $1, true)", patience)
         .fetch_one(&mut *transaction)
         .await?;
+    if order == Order::NodesFirst {
+        version = configuration::lock(&mut transaction, environment).await?;
+    }
+    let Some(version) = version else { return Ok(Erased::default()) };
     let stock_nodes = sqlx::query!(
         "DELETE FROM stock_node s USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
          WHERE s.environment_id = $1 AND s.organization_id = p.organization_id AND s.product_id = p.product_id",

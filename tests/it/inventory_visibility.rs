@@ -38,7 +38,7 @@ fn theirs() -> Value {
                 "physicalMeasures": ["@softreserved", "@allocated", "@consumed", "@cumulative_allocated", "@cumulative_consumed"],
                 "calculatedMeasures": {
                     "@available_to_reserve": {
-                        "additionModifiers": ["pos.inbound"], "subtractionModifiers": ["@iv.@softreserved", "@iv.@allocated"]
+                        "additionModifiers": ["pos.inbound"], "subtractionModifiers": ["@iv.@allocated", "@iv.@softreserved"]
                     },
                     "@available_to_allocate": {
                         "additionModifiers": ["pos.inbound"], "subtractionModifiers": ["@iv.@allocated"]
@@ -81,7 +81,7 @@ fn ours() -> Value {
         },
         "allocation": {
             "groups": ["channel", "customerGroup", "region"], "availableToAllocate": "pos.inbound - @iv.@allocated",
-            "allowPoolChangingConsumption": false, "requireEnabledProducts": false
+            "allowPoolChangingConsumption": false
         },
         "reservation": {
             "measures": {"@iv.@softreserved": "pos.inbound - @iv.@allocated - @iv.@softreserved"},

@@ -160,14 +160,14 @@ async fn products_are_listed_whole_or_by_the_page() {
 async fn a_list_with_a_wrong_product_switches_none() {
     let service = Service::start().await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
-    let right = || product("Bike", true);
+    let (right, other) = (|| product("Bike", true), || product("Helmet", true));
     let rows = [
-        (json!([right(), without(right(), "enabled")]), "invalid-request", "/1/enabled"),
-        (json!([right(), changed(right(), json!({"productId": ""}))]), "invalid-request", "/1/productId"),
-        (json!([right(), changed(right(), json!({"enabled": "yes"}))]), "invalid-request", "/1/enabled"),
+        (json!([right(), without(other(), "enabled")]), "invalid-request", "/1/enabled"),
+        (json!([right(), changed(other(), json!({"productId": ""}))]), "invalid-request", "/1/productId"),
+        (json!([right(), changed(other(), json!({"enabled": "yes"}))]), "invalid-request", "/1/enabled"),
         (json!([right(), product("Bike", false)]), "invalid-request", "/1"),
         (json!([right(), 7]), "invalid-request", "/1"),
-        (json!([right(), changed(right(), json!({"color": "red"}))]), "unknown-property", ""),
+        (json!([right(), changed(right(), json!({"color": "red"}))]), "unknown-property", "/1/color"),
         (json!(right()), "invalid-request", ""),
     ];
     for (products, code, pointer) in rows {
