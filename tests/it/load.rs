@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Result};
 use serde_json::{Value, json};
 
-use super::support::{Answer, bicycles};
+use super::support::{Answer, bicycles, eventually};
 
 /// A client of one service, in the environment `test`.
 #[derive(Clone)]
@@ -61,8 +61,12 @@ impl Client {
 
     /// Configures the environment.
     pub async fn configure(&self) {
-        let answer = self.send(Method::PUT, "configuration", &bicycles()).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text);
+        eventually("it is configured", async || {
+            let answer = self.send(Method::PUT, "configuration", &bicycles()).await.unwrap();
+            assert!([200, 503].contains(&answer.status), "{}", answer.text);
+            answer.status == 200
+        })
+        .await;
     }
 
     /// Puts stock of a product on hand and allocates all of it: two events.

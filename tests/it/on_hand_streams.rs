@@ -147,7 +147,7 @@ async fn a_client_that_does_not_read_is_not_waited_for() {
 #[tokio::test]
 async fn clients_that_read_slowly_hold_up_only_their_own_kind() {
     let service =
-        Service::start_on(database().await, &["--readers-max", "1", "--round-trip-max-ms", "500"]).await;
+        Service::start_on(database().await, &["--readers-max", "1", "--round-trip-max-ms", "1000"]).await;
     many(&service, LONG).await;
     let mut slow = Vec::new();
     for _ in 0..4 {
