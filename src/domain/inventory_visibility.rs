@@ -41,7 +41,7 @@ pub struct Foreign {
     /// The allocation hierarchy and its pool.
     #[schema(required = false)]
     pub allocation_configuration: AllocationConfiguration,
-    /// Change schedules; only their index sets are read.
+    /// Change schedules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule_configuration: Option<ScheduleConfiguration>,
 }
@@ -178,4 +178,12 @@ pub struct ScheduleConfiguration {
     /// Their dimensions, set by set.
     #[schema(required = false)]
     pub index_attribute_sets: Vec<AttributeSet>,
+    /// For how many days, today included, on-hand changes can be scheduled.
+    #[schema(required = false, default = 0, maximum = 180)]
+    pub schedule_period_in_days: u16,
+    /// The calculated measures of which it is told what is available to promise; all where this is
+    /// left out. Not a property of Inventory Visibility.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 8)]
+    pub measures: Option<Vec<String>>,
 }

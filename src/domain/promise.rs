@@ -24,6 +24,9 @@ use super::records::Unsummable;
 use super::schedule::{Period, Schedule};
 use super::state::Measures;
 
+/// As many distinct measures as a calculation of ATP may have elsewhere.
+pub const PROMISED_MAX: usize = 8;
+
 /// One day of a calculated measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {

@@ -1,5 +1,6 @@
 //! The configuration document of Inventory Visibility, taken in.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Body;
@@ -46,7 +47,7 @@ const ALLOCATION: &[&str] = &[
     "allowPoolChangingConsumption",
     "requireEnabledProducts",
 ];
-const SCHEDULE: &[&str] = &["isEnabled", "indexAttributeSets"];
+const SCHEDULE: &[&str] = &["isEnabled", "indexAttributeSets", "schedulePeriodInDays", "measures"];
 /// Properties that say of a document what it is, and nothing of stock.
 const SAYS_NOTHING: [&str; 7] = [
     "environmentId",
@@ -97,7 +98,7 @@ impl<'a> Reader<'a> {
 
     fn texts(&mut self, name: &str) -> Vec<String> {
         let texts = self.form.optional_texts(name).unwrap_or_default();
-        texts.into_iter().map(std::borrow::Cow::into_owned).collect()
+        texts.into_iter().map(Cow::into_owned).collect()
     }
 
     fn systems(&mut self) -> BTreeMap<String, SystemConfiguration> {
@@ -181,7 +182,13 @@ pub(super) fn read(body: &[u8]) -> Result<(Foreign, Vec<String>), Problem> {
             }
         }),
         schedule_configuration: reader.part("scheduleConfiguration", SCHEDULE, |part| {
-            Some(ScheduleConfiguration { index_attribute_sets: part.sets() })
+            let days = part.form.optional("schedulePeriodInDays", "a whole number of days");
+            let measures = part.form.optional_texts("measures");
+            Some(ScheduleConfiguration {
+                index_attribute_sets: part.sets(),
+                schedule_period_in_days: days.unwrap_or_default(),
+                measures: measures.map(|texts| texts.into_iter().map(Cow::into_owned).collect()),
+            })
         }),
     };
     let mut unknown = reader.unknown;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use reqwest::Method;
 use ringfence::domain::configuration::Configuration;
-use ringfence::domain::document::{DataSourceDocument, Document};
+use ringfence::domain::document::{DataSourceDocument, Document, ScheduleDocument};
 use ringfence::domain::inventory_visibility::{
     self, AttributeSet, Calculation, Foreign, SystemConfiguration,
 };
@@ -180,7 +180,9 @@ async fn what_is_not_known_is_named_and_left_out() {
     let (document, warnings) = update(&service, &document).await;
     // Schedules may be asked for by what only they name.
     let dimensions = ["siteid", "locationid", "colorid", "sizeid", "styleid", "statusid", "batchid"];
-    assert_eq!(document, changed(ours(), json!({"dimensions": dimensions})));
+    let calculated: Vec<_> = ours()["calculatedMeasures"].as_object().unwrap().keys().cloned().collect();
+    let schedule = json!({"periodDays": 30, "measures": calculated});
+    assert_eq!(document, changed(ours(), json!({"dimensions": dimensions, "schedule": schedule})));
     let left_out =
         warnings.iter().filter_map(|warning| warning.strip_suffix(" left out; it has no counterpart here"));
     assert_eq!(
@@ -190,7 +192,6 @@ async fn what_is_not_known_is_named_and_left_out() {
             "/indexConfiguration/indexAttributeSets/0/weight",
             "/reservConfiguration/mood",
             "/allocationConfiguration/isEnabled: false",
-            "/scheduleConfiguration/schedulePeriodInDays",
             "/whsConfiguration",
         ]
     );
@@ -462,6 +463,11 @@ fn any_document() -> impl Strategy<Value = Document> {
             };
             document.data_sources.insert("FNO".to_owned(), source(&["onOrdered"], switches[0]));
             document.data_sources.insert("pos".to_owned(), source(&["inbound", "outbound", "held"], false));
+            if switches[1] {
+                // `pos.free` is calculated where the fourth switch is on.
+                let measures = if switches[3] { texts(&["pos.free"]) } else { Vec::new() };
+                document.schedule = ScheduleDocument { period_days: 30, measures };
+            }
             document.allocation.groups = texts(&["channel", "customerGroup", "region"][..groups]);
             document.allocation.available_to_allocate = formulas.0;
             document.allocation.allow_pool_changing_consumption = switches[1];

@@ -8,6 +8,7 @@ use crate::domain::document::{DataSourceDocument, Document, ScheduleDocument};
 use crate::domain::formula::{Formula, MeasureName, Slot};
 use crate::domain::groups::AllocationHierarchy;
 use crate::domain::name::Name;
+use crate::domain::promise::PROMISED_MAX;
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::domain::schedule::PERIOD_DAYS_MAX;
 
@@ -17,8 +18,6 @@ const DATA_SOURCES_MAX: usize = 64;
 const MEASURES_MAX: usize = 256;
 const CALCULATED_MAX: usize = 64;
 const RESERVATION_MEASURES_MAX: usize = 16;
-/// As many distinct measures as a calculation of ATP may have elsewhere.
-const PROMISED_MAX: usize = 8;
 const MAPPINGS_MAX: usize = 128;
 /// The predefined measures; their slots are the first, in this order.
 const PREDEFINED: [&str; 5] =

@@ -10,6 +10,7 @@ use crate::domain::document::{
     AllocationDocument, DataSourceDocument, Document, ReservationDocument, ScheduleDocument,
 };
 use crate::domain::formula::MeasureName;
+use crate::domain::promise::PROMISED_MAX;
 use crate::domain::refusal::{Fault, Refusal, pointer};
 
 /// A formula under which nothing can be allocated.
@@ -95,10 +96,32 @@ impl<'a> Reader<'a> {
                 allow_unprotected: foreign.reserv_configuration.allow_unprotected,
                 dimensions: self.reservable(&partition_keys[..required_dimensions]),
             },
+            schedule: self.schedule(&calculated_measures),
             calculated_measures,
             dimensions,
-            schedule: ScheduleDocument::default(),
         }
+    }
+
+    /// That service has the measures of what is available to promise elsewhere: where the document
+    /// names none, it is told of all that are calculated, as far as that many can be had.
+    fn schedule(&mut self, calculated: &BTreeMap<String, String>) -> ScheduleDocument {
+        let Some(schedule) = &self.foreign.schedule_configuration else { return ScheduleDocument::default() };
+        let period_days = schedule.schedule_period_in_days;
+        if period_days == 0 {
+            return ScheduleDocument::default();
+        }
+        let measures = schedule.measures.clone().unwrap_or_else(|| {
+            calculated.keys().take(PROMISED_MAX).cloned().collect()
+        });
+        if schedule.measures.is_none() && calculated.len() > PROMISED_MAX {
+            self.warn(format!(
+                "/scheduleConfiguration names no measures, and what is available to promise is told of the first \
+                 {PROMISED_MAX} of {} calculated ones: {}",
+                calculated.len(),
+                measures.join(", ")
+            ));
+        }
+        ScheduleDocument { period_days, measures }
     }
 
     fn warn(&mut self, warning: impl Into<String>) {
@@ -413,6 +436,10 @@ fn fault_in_its_words(fault: Fault) -> Fault {
         "/allocationConfiguration/availableToAllocateCalculation".to_owned()
     } else if place.starts_with("/reservation/dimensions") {
         "/reservConfiguration/keys".to_owned()
+    } else if place.starts_with("/schedule/periodDays") {
+        "/scheduleConfiguration/schedulePeriodInDays".to_owned()
+    } else if let Some(rest) = place.strip_prefix("/schedule") {
+        format!("/scheduleConfiguration{rest}")
     } else if place == "/requiredDimensions" {
         "/partitionConfiguration/useDimensions".to_owned()
     } else if place.starts_with("/dimensions") {

@@ -2,7 +2,8 @@
 
 use super::{
     AVAILABLE_TO_ALLOCATE, AVAILABLE_TO_RESERVE, AllocationConfiguration, AttributeSet, Calculation, Foreign,
-    IndexConfiguration, PartitionConfiguration, ReservConfiguration, SystemConfiguration,
+    IndexConfiguration, PartitionConfiguration, ReservConfiguration, ScheduleConfiguration,
+    SystemConfiguration,
 };
 use crate::domain::configuration::{Configuration, PREDEFINED_SOURCE};
 use crate::domain::formula::Formula;
@@ -26,6 +27,7 @@ pub fn write(configuration: &Configuration) -> Foreign {
             allow_unprotected: document.reservation.allow_unprotected,
         },
         allocation_configuration: allocation(configuration),
+        schedule_configuration: schedule(configuration),
         ..Foreign::default()
     };
     let systems = &mut foreign.inventory_system_configurations;
@@ -130,4 +132,13 @@ fn allocation(configuration: &Configuration) -> AllocationConfiguration {
         allow_pool_changing_consumption: allocation.allow_pool_changing_consumption,
         require_enabled_products: allocation.require_enabled_products,
     }
+}
+
+fn schedule(configuration: &Configuration) -> Option<ScheduleConfiguration> {
+    let schedule = &configuration.document().schedule;
+    (schedule.period_days > 0).then(|| ScheduleConfiguration {
+        index_attribute_sets: Vec::new(),
+        schedule_period_in_days: schedule.period_days,
+        measures: Some(schedule.measures.clone()),
+    })
 }
