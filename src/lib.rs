@@ -46,7 +46,8 @@
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
-//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL;
+//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL, and
+//! in `tests/it/trust/` the promises, held against what clients wrote down;
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!
