@@ -58,9 +58,10 @@
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
-//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL,
-//! beside it what takes longer or needs tools of others, such as `tests/fuzz/`, `tests/failover/`,
-//! `tests/contract/` and `tests/clients/` (`tests/README.md`);
+//! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL, in
+//! `tests/it/trust/` the promises, held against what clients wrote down; beside it what takes longer
+//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/contract/` and
+//! `tests/clients/` (`tests/README.md`);
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!

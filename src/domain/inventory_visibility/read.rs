@@ -110,9 +110,10 @@ impl<'a> Reader<'a> {
         if period_days == 0 {
             return ScheduleDocument::default();
         }
-        let measures = schedule.measures.clone().unwrap_or_else(|| {
-            calculated.keys().take(PROMISED_MAX).cloned().collect()
-        });
+        let measures = schedule
+            .measures
+            .clone()
+            .unwrap_or_else(|| calculated.keys().take(PROMISED_MAX).cloned().collect());
         if schedule.measures.is_none() && calculated.len() > PROMISED_MAX {
             self.warn(format!(
                 "/scheduleConfiguration names no measures, and what is available to promise is told of the first \
