@@ -1,11 +1,14 @@
 //! A writer's connection to the database: opened when needed, dropped when in doubt.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use crate::store::{self, StoreError};
+use crate::store::{self, Isolation, StoreError};
+
+/// How long a writer does without serializable transactions when the database has no room for them.
+const UNWATCHED_TIME: Duration = Duration::from_secs(10);
 
 pub(super) struct Link {
     options: PgConnectOptions,
@@ -13,24 +16,41 @@ pub(super) struct Link {
     idle: Option<PgConnection>,
     /// Whether the database let itself be connected to when that was last needed.
     is_up: bool,
+    /// Until when transactions are read committed: the guards keep the books right, and the
+    /// isolation level, their second line, cannot be had.
+    unwatched_until: Option<Instant>,
 }
 
 impl Link {
     pub(super) fn new(options: PgConnectOptions, round_trip_max: Duration) -> Link {
-        Link { options, round_trip_max, idle: None, is_up: true }
+        Link { options, round_trip_max, idle: None, is_up: true, unwatched_until: None }
     }
 
     /// The connection, or a new one. While it is checked out the link has none, so that an
     /// exchange that is cut off leaves nothing behind that could be used again.
     pub(super) async fn check_out(&mut self) -> Result<PgConnection, StoreError> {
-        match self.idle.take() {
-            Some(connection) => Ok(connection),
-            None => {
-                let connected = store::connect_to_leader(&self.options, self.round_trip_max).await;
-                self.is_up = connected.is_ok();
-                connected
-            }
+        if self.unwatched_until.is_some_and(|until| until < Instant::now()) {
+            self.unwatched_until = None;
+            self.idle = None;
         }
+        if let Some(connection) = self.idle.take() {
+            return Ok(connection);
+        }
+        let options = match self.unwatched_until {
+            Some(_) => &store::isolated(self.options.clone(), Isolation::ReadCommitted),
+            None => &self.options,
+        };
+        let connected = store::connect_to_leader(options, self.round_trip_max).await;
+        self.is_up = !matches!(connected, Err(StoreError::Unavailable(_)));
+        if let Err(StoreError::Unwatched(why)) = &connected {
+            self.do_without(why);
+        }
+        connected
+    }
+
+    fn do_without(&mut self, why: &str) {
+        tracing::warn!(error = why, "the guards alone keep order for {UNWATCHED_TIME:?}");
+        self.unwatched_until = Some(Instant::now() + UNWATCHED_TIME);
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -43,8 +63,10 @@ impl Link {
 
     /// Takes the connection back, unless the exchange left its state in doubt.
     pub(super) fn check_in<T>(&mut self, connection: PgConnection, result: &Result<T, StoreError>) {
-        if !matches!(result, Err(StoreError::Unavailable(_))) {
-            self.idle = Some(connection);
+        match result {
+            Err(StoreError::Unwatched(why)) => self.do_without(why),
+            Err(StoreError::Unavailable(_)) => {}
+            _ => self.idle = Some(connection),
         }
     }
 

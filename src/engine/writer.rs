@@ -131,7 +131,7 @@ impl Writer {
             match error {
                 StoreError::Conflict => self.contended = CONTENDED_BATCHES,
                 // Writers have connections of their own, and never wait for one.
-                StoreError::IdTaken | StoreError::Busy => {}
+                StoreError::IdTaken | StoreError::Busy | StoreError::Unwatched(_) => {}
                 StoreError::Unavailable(why) => {
                     tracing::warn!(error = %why, commands = open.len(), "the database did not answer");
                     outages += 1;

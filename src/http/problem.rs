@@ -279,7 +279,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
             StoreError::Conflict | StoreError::IdTaken | StoreError::Busy => Problem::Overloaded,
-            StoreError::Unavailable(why) => {
+            StoreError::Unavailable(why) | StoreError::Unwatched(why) => {
                 tracing::warn!(request = current_request(), error = %why, "the database did not answer");
                 Problem::DatabaseUnavailable
             }

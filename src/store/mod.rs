@@ -33,6 +33,10 @@ pub enum StoreError {
     /// An id of the batch is in the ledger already.
     #[error("an id is in the ledger already")]
     IdTaken,
+    /// The database has no room left to watch over serializable transactions: somebody else keeps
+    /// one open for long, and it has to remember whatever was read meanwhile.
+    #[error("the database has no room for serializable transactions: {0}")]
+    Unwatched(String),
     /// The database cannot be reached, or is in no state to answer. A commit may have
     /// happened or not.
     #[error("the database is unavailable: {0}")]
@@ -80,6 +84,7 @@ impl From<sqlx::Error> for StoreError {
             ("23502", _) if violated.and_then(PgDatabaseError::column) == Some("version") => {
                 StoreError::Conflict
             }
+            ("53200", _) => StoreError::Unwatched(error.to_string()),
             // Another server is the one to ask: this one only follows it, where it refuses to
             // write, and knows no serializable transactions. (The latter's code also says that a
             // prepared statement is older than the schema; a new connection mends that too.)
@@ -113,15 +118,10 @@ pub fn connection_options(
     isolation: Isolation,
     round_trip_max: Duration,
 ) -> PgConnectOptions {
-    let isolation = match isolation {
-        Isolation::Serializable => "serializable",
-        Isolation::ReadCommitted => "read committed",
-    };
     let timeout = format!("{}ms", round_trip_max.as_millis());
-    options
+    isolated(options, isolation)
         .application_name("ringfence")
         .options([
-            ("default_transaction_isolation", isolation),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
@@ -131,6 +131,15 @@ pub fn connection_options(
             ("idle_in_transaction_session_timeout", "5s"),
         ])
         .disable_statement_logging()
+}
+
+/// Options whose transactions are kept apart in another way.
+pub fn isolated(options: PgConnectOptions, isolation: Isolation) -> PgConnectOptions {
+    let isolation = match isolation {
+        Isolation::Serializable => "serializable",
+        Isolation::ReadCommitted => "read committed",
+    };
+    options.options([("default_transaction_isolation", isolation)])
 }
 
 /// Opens a connection, within a time.

@@ -1,7 +1,7 @@
 //! Every short sequence of commands, however it is cut into batches, is decided as its commands
 //! would be one after the other.
 
-use crate::domain::command::{Direction, Request, Target};
+use crate::domain::command::{Direction, Request, ReserveForm, Target};
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::Pairs;
 use crate::domain::document::Document;
@@ -50,9 +50,8 @@ fn command(versioned: &Versioned, id: &str, meaning: usize) -> Arc<Command> {
         physical_measures: vec![(source.into(), vec![(measure.into(), direction)])],
     };
     let reserve = |quantity: &'static str, checked| Request::Reserve {
-        source: "@iv".into(),
-        measure: "@softreserved".into(),
-        quantity: quantity.into(),
+        quantities: quantities(("@iv", "@softreserved"), quantity),
+        form: ReserveForm::Quantities,
         checked,
     };
     let (color, request) = match meaning {
@@ -67,7 +66,10 @@ fn command(versioned: &Versioned, id: &str, meaning: usize) -> Arc<Command> {
         5 => ("blue", Request::Allocate { groups: online(), quantity: "1".into() }),
         6 => ("red", consume(("@iv", "@softreserved"), Direction::Addition)),
         7 => ("red", reserve("2", true)),
-        8 => ("red", Request::Unreserve { reservation: reservation_of("a"), quantity: "1".into() }),
+        8 => (
+            "red",
+            Request::Unreserve { reservation: reservation_of("a").to_string().into(), quantity: "1".into() },
+        ),
         9 => ("red", reserve("-1", false)),
         10 => ("red", set("1", 2)),
         _ => {
@@ -169,7 +171,7 @@ impl Alone {
             let balance = self.stock.balance(&path, &groups);
             books.hold(Part::Balance(key, path, groups, Some(balance)));
         }
-        for (id, key) in wanted.reservations {
+        for (key, id) in wanted.reservations {
             if let Some(reservation) = self.stock.reservations.get(&id) {
                 books.hold(Part::Reservation(key, id, reservation.clone()));
             }

@@ -24,6 +24,7 @@ mod once;
 mod order;
 mod oversell;
 mod repeats;
+mod unwatched;
 mod wire;
 
 pub use faults_log::Site;
