@@ -11,6 +11,7 @@ use ringfence::domain::inventory_visibility::{
 use serde_json::{Value, json};
 
 use super::requests::{JSON, changed, pointers, problem, stock};
+use super::reservations::reservation;
 use super::support::{Answer, Service, bicycles};
 
 const PATH: &str = "/api/environment/test/configuration/hardupdate";
@@ -200,6 +201,21 @@ async fn what_is_not_known_is_named_and_left_out() {
     let (_, warnings) = update(&service, &many).await;
     assert_eq!(warnings.len(), 102);
     assert!(warnings[101].starts_with("50 more properties left out"), "{}", warnings[101]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_reservation_hierarchy_s_version_says_what_a_reservation_may_name() {
+    let service = Service::start().await;
+    update(&service, &theirs()).await;
+    let sized = json!({"dimensions": {"siteid": "1", "locationid": "11", "colorid": "red", "sizeid": "L"}});
+    service.grant("onhand", changed(stock("stock", 10), sized.clone())).await;
+    let sizes = changed(reservation("a", 1), sized.clone());
+    let refused = service.refuse("onhand/reserve", sizes, "invalid-request").await;
+    assert_eq!(pointers(&refused), ["/dimensions/sizeid"]);
+    service.grant("onhand/reserve", reservation("b", 1)).await;
+    update(&service, &with("/reservConfiguration/version", json!(1))).await;
+    service.grant("onhand/reserve", changed(reservation("a", 1), sized)).await;
     service.stop().await;
 }
 
