@@ -8,7 +8,8 @@ use crate::domain::configuration::Configuration;
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::domain::schedule::{Days, Period, day};
 
-use super::{Operation, Quantities, invalid, on_hand};
+use super::operation::on_hand;
+use super::{Operation, Quantities, invalid};
 
 const PLACE: &str = "/quantitiesByDate";
 
