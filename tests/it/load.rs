@@ -38,9 +38,9 @@ impl Client {
         self.send(Method::POST, path, body).await
     }
 
-    /// Sends a command that must be done.
+    /// Sends a command that must be done, however busy the machine is.
     pub async fn done(&self, path: &str, body: Value) -> Answer {
-        let answer = self.post(path, &body).await.unwrap();
+        let answer = self.settle(path, &body).await;
         assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text);
         answer
     }

@@ -91,11 +91,11 @@ impl Buyers {
         self.times.lock().unwrap().len()
     }
 
-    /// What 99 of 100 answers since this was last asked took at most.
-    fn take_p99(&self) -> Duration {
+    /// How many answers came since this was last asked, and what 99 of 100 took at most.
+    fn take(&self) -> (usize, Duration) {
         let mut times = std::mem::take(&mut *self.times.lock().unwrap());
         times.sort();
-        times[times.len() * 99 / 100]
+        (times.len(), times[times.len() * 99 / 100])
     }
 
     async fn end(mut self) {
@@ -119,8 +119,7 @@ async fn slow_and_silent_connections_are_closed_in_their_time_and_nobody_notices
     set_up(&program.base).await;
     let buyers = Buyers::start(&program.base);
     eventually("there is something to compare with", async || buyers.count() >= answers).await;
-    let mut done = buyers.count();
-    let usual = buyers.take_p99();
+    let (mut done, usual) = buyers.take();
 
     let open = Arc::new(AtomicUsize::new(0));
     let mut lingering = JoinSet::new();
@@ -139,8 +138,8 @@ async fn slow_and_silent_connections_are_closed_in_their_time_and_nobody_notices
         assert!(lingered < TIME_MAX + LATE_MAX, "one was open for {lingered:?}");
         longest = longest.max(lingered);
     }
-    done += buyers.count();
-    let beside_them = buyers.take_p99();
+    let (count, beside_them) = buyers.take();
+    done += count;
     let times = Arc::clone(&buyers.times);
     buyers.end().await;
     done += times.lock().unwrap().len();
