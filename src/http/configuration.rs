@@ -136,6 +136,7 @@ enum AnyForm {
 #[allow(dead_code, reason = "the shape of what `is_foreign` reads")]
 pub(super) struct FormatParameter {
     /// `inventoryVisibility` for the document that configuration/hardupdate takes.
+    #[param(inline)]
     format: Option<Format>,
 }
 

@@ -14,10 +14,10 @@ from ringfence_client.models import (
     CommandAnswer,
     Configuration,
     ConsumeRequest,
-    Names,
     OnHandChange,
     OnHandQuery,
     Problem,
+    ProblemLimitedByType0,
     ReallocateRequest,
 )
 
@@ -70,7 +70,7 @@ def story(client: Client) -> None:
     stores = AllocateRequest.from_dict({"id": "stores-1", **WHAT, "groups": {"channel": "Store"}, "quantity": 60})
     answer = allocate.sync(ENVIRONMENT, client=client, body=stores)
     problem = refused(answer, "insufficient-available-to-allocate", 60, 50)
-    assert isinstance(problem.limited_by, Names) and problem.limited_by.to_dict() == DIMENSIONS, problem
+    assert isinstance(problem.limited_by, ProblemLimitedByType0) and problem.limited_by.to_dict() == DIMENSIONS, problem
 
     move = {"id": "move-1", **WHAT, "sourceGroups": VIP, "groups": REGULAR, "quantity": 40}
     moved = done(reallocate.sync(ENVIRONMENT, client=client, body=ReallocateRequest.from_dict(move)))

@@ -109,9 +109,24 @@ def properties(operation):
     return schema.get("properties", {})
 
 
+def in_one_form(line, chance):
+    """A reservation says how much of what in one of two forms, whole; mostly."""
+    if not isinstance(line, dict) or chance.random() < 0.2:
+        return line
+    forms = ["quantityDataSource", "modifier", "quantity", "quantities"]
+    rest = {name: value for name, value in line.items() if name not in forms}
+    if chance.random() < 0.3:
+        return {**rest, "quantities": {"@iv": {"@softreserved": 1}}}
+    return {**rest, "quantityDataSource": "@iv", "modifier": "@softreserved", "quantity": line.get("quantity", 1)}
+
+
 @schemathesis.hook
 def map_body(context, body):
-    return fitted(body, properties(context.operation))
+    body = fitted(body, properties(context.operation))
+    if not context.operation.definition.raw["operationId"].startswith("reserve"):
+        return body
+    chance = random.Random(repr(body))
+    return [in_one_form(line, chance) for line in body] if isinstance(body, list) else in_one_form(body, chance)
 
 
 @schemathesis.hook
