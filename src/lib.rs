@@ -137,7 +137,7 @@
 //! See `engine/pulse.rs`.
 //!
 //! **The lines of a bulk come to a writer together**: one place in the queue, and batches that are full
-//! from the first on. 5,000 lines over 5,000 products are three batches for each of two writers, and
+//! from the first on. 5,000 lines over 5,000 products are five batches for one writer or six for two, and
 //! nobody else finds the queue full because of them.
 //!
 //! **A batch is one statement, and aborts itself.** Nodes are updated `WHERE version = expected`. A

@@ -81,9 +81,10 @@ pub struct Serve {
     /// in tests. Without it, cleanupalldata is answered 403.
     #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
     pub allow_erasing: bool,
-    /// Writers, each with a queue and a database connection of its own.
-    #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub shards: u16,
+    /// Writers, each with a queue and a database connection of its own; without it, half as many
+    /// as there are cores.
+    #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
     /// Commands that may wait for one writer; more are answered 503 [default: as many as one
     /// commit takes, so that nobody waits for two].
     #[arg(long, env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -152,7 +153,7 @@ impl Serve {
     /// The limits of the engine.
     pub fn engine_limits(&self) -> engine::Limits {
         engine::Limits {
-            shards: usize::from(self.shards),
+            shards: self.shards.map_or_else(shards_of_this_machine, usize::from),
             queue_commands_max: self.queue_commands_max.unwrap_or(self.batch_commands_max) as usize,
             batch_commands_max: self.batch_commands_max as usize,
             books_entries_max: self.books_entries_max as usize,
@@ -188,4 +189,10 @@ impl Serve {
             drain_time_max: Duration::from_millis(self.drain_time_max_ms),
         }
     }
+}
+
+/// A writer keeps a core of the database busy, and batches are the larger the fewer writers
+/// there are: where the database shares the cores, half of them is most.
+fn shards_of_this_machine() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 64))
 }

@@ -158,6 +158,8 @@ impl Writer {
     /// The database does not do it. Whoever came meanwhile has waited as long, and is not let
     /// wait for the next try.
     fn give_up(&mut self, open: Vec<Submission>) {
+        // Before they are told: whoever is may come again at once, and finds nothing in the works.
+        self.pulse.rest();
         // That it cannot be reached is seen by whoever asks it, and so is the end of that.
         if self.link.is_up() {
             self.pulse.fail();

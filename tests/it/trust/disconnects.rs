@@ -121,7 +121,8 @@ async fn who_leaves_at_any_point_harms_nobody() {
     let leaves = scale(400, 10_000);
     let began = Instant::now();
     let database = database().await;
-    let program = Program::serve(&["--database-url", &url(&database), "--readers-max", "2"]).await;
+    let program =
+        Program::serve(&["--database-url", &url(&database), "--readers-max", "2", "--shards", "2"]).await;
     let client = Client::new(&program.base);
     client.configure().await;
     for number in 0..PRODUCTS {
