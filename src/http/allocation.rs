@@ -10,7 +10,7 @@ use crate::domain::command::{Direction, Request};
 use crate::domain::name::Value;
 
 use super::body::Sent;
-use super::commands::{Asked, Unreadable, finish, groups_name, header_id, read_target};
+use super::commands::{Asked, Unreadable, finish, groups_name, read_target};
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
@@ -65,9 +65,6 @@ fn read<'a>(
     finish(form, target, request)
 }
 
-/// How the body of a command is read: in an environment, with the id that a header gives.
-pub(super) type Reader = for<'a> fn(&'a [u8], &Value, Option<&str>) -> Result<Asked<'a>, Problem>;
-
 pub(super) fn read_allocate<'a>(
     body: &'a [u8],
     environment: &Value,
@@ -116,13 +113,6 @@ pub(super) fn read_consume<'a>(
     })
 }
 
-async fn run(app: &App, sent: &Sent, read: Reader) -> Result<Response<Body>, Unreadable> {
-    let header_id = header_id(&sent.headers);
-    let asked = read(&sent.body, &sent.environment.id, header_id)
-        .map_err(|problem| Unreadable::new(problem, &sent.body, header_id))?;
-    Ok(app.run(&sent.environment, asked).await)
-}
-
 /// Sets stock of the common pool aside for a group path.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/allocation/allocate", tag = "allocation", operation_id = "allocate",
@@ -130,7 +120,7 @@ async fn run(app: &App, sent: &Sent, read: Reader) -> Result<Response<Body>, Unr
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn allocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    run(&app, &sent, read_allocate).await
+    app.run_sent(&sent, read_allocate).await
 }
 
 /// Gives what was set aside back to the common pool.
@@ -140,7 +130,7 @@ pub(super) async fn allocate(State(app): State<App>, sent: Sent) -> Result<Respo
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn unallocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    run(&app, &sent, read_unallocate).await
+    app.run_sent(&sent, read_unallocate).await
 }
 
 /// Moves what was set aside to another group path.
@@ -150,7 +140,7 @@ pub(super) async fn unallocate(State(app): State<App>, sent: Sent) -> Result<Res
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn reallocate(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    run(&app, &sent, read_reallocate).await
+    app.run_sent(&sent, read_reallocate).await
 }
 
 /// Takes what was set aside for an order.
@@ -160,7 +150,7 @@ pub(super) async fn reallocate(State(app): State<App>, sent: Sent) -> Result<Res
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn consume(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
-    run(&app, &sent, read_consume).await
+    app.run_sent(&sent, read_consume).await
 }
 
 fn direction(raw: &str) -> Option<Direction> {

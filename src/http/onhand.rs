@@ -13,7 +13,7 @@ use crate::domain::command::{Request, Timestamp};
 use crate::domain::name::Value;
 
 use super::body::Sent;
-use super::commands::{Asked, Line, Unreadable, finish, groups_name, header_id, read_target};
+use super::commands::{Asked, Line, Unreadable, finish, groups_name, read_target};
 use super::form::{Form, items};
 use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
@@ -86,14 +86,8 @@ fn parse_time(text: &str) -> Option<Timestamp> {
     params(Environment), request_body = schema::OnHandChange,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn change(
-    State(app): State<App>,
-    Sent { environment, headers, body, .. }: Sent,
-) -> Result<Response<Body>, Unreadable> {
-    let header_id = header_id(&headers);
-    let asked = read_change(&body, &environment.id, header_id)
-        .map_err(|problem| Unreadable::new(problem, &body, header_id))?;
-    Ok(app.run(&environment, asked).await)
+pub(super) async fn change(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    app.run_sent(&sent, read_change).await
 }
 
 /// How a bulk is done.

@@ -10,11 +10,12 @@ use crate::domain::inventory_visibility;
 use crate::domain::name::Value;
 use crate::domain::query::Question;
 
-use super::allocation::{Reader, read_allocate, read_consume, read_reallocate, read_unallocate};
+use super::allocation::{read_allocate, read_consume, read_reallocate, read_unallocate};
 use super::form::items;
 use super::onhand::{LINES_MAX, read_change, read_set};
 use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
+use super::running::Reader;
 use super::{
     balances, configuration, hardupdate, onhand_query, onhand_records, partitions, products, reservations,
     schedule,

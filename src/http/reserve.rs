@@ -118,14 +118,8 @@ impl Shared {
     params(Environment), request_body = schema::ReserveRequest,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn reserve(
-    State(app): State<App>,
-    Sent { environment, headers, body, .. }: Sent,
-) -> Result<Response<Body>, Unreadable> {
-    let header_id = header_id(&headers);
-    let asked = read_reserve(&body, &environment.id, header_id)
-        .map_err(|problem| Unreadable::new(problem, &body, header_id))?;
-    Ok(app.run(&environment, asked).await)
+pub(super) async fn reserve(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    app.run_sent(&sent, read_reserve).await
 }
 
 /// Makes many reservations at once.

@@ -14,7 +14,8 @@ use crate::store;
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event};
 
-use super::commands::{Answer, Asked, Line, LineAnswer, Unreadable, json};
+use super::body::Sent;
+use super::commands::{Answer, Asked, Line, LineAnswer, Unreadable, header_id, json};
 use super::problem::Problem;
 use super::{Environment, Shared};
 
@@ -31,7 +32,18 @@ enum Judged {
     Wrong(Refusal),
 }
 
+/// How the body of a command is read: in an environment, with the id that a header gives.
+pub(super) type Reader = for<'a> fn(&'a [u8], &Value, Option<&str>) -> Result<Asked<'a>, Problem>;
+
 impl Shared {
+    /// Reads the one command that was sent, runs it and answers it.
+    pub(super) async fn run_sent(&self, sent: &Sent, read: Reader) -> Result<Response<Body>, Unreadable> {
+        let header_id = header_id(&sent.headers);
+        let asked = read(&sent.body, &sent.environment.id, header_id)
+            .map_err(|problem| Unreadable::new(problem, &sent.body, header_id))?;
+        Ok(self.run(&sent.environment, asked).await)
+    }
+
     /// Reads requests under the current configuration. What the one in memory refuses may be
     /// right under a newer one, so a refusal is given only by the current one. The rare ways
     /// are boxed: otherwise every request's future would have room for them.

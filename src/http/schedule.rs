@@ -9,7 +9,7 @@ use crate::domain::command::Request;
 use crate::domain::name::Value;
 
 use super::body::Sent;
-use super::commands::{Asked, Unreadable, finish, header_id, read_target};
+use super::commands::{Asked, Unreadable, finish, read_target};
 use super::form::Form;
 use super::onhand::{BulkOptions, Options, read_bulk, run_bulk};
 use super::problem::{Problem, ProblemBody};
@@ -45,14 +45,8 @@ pub(super) fn read_change<'a>(
     params(Environment), request_body = schema::ScheduleChange,
     responses((status = 200, body = commands::Answer), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(super) async fn change(
-    State(app): State<App>,
-    Sent { environment, headers, body, .. }: Sent,
-) -> Result<Response<Body>, Unreadable> {
-    let header_id = header_id(&headers);
-    let asked = read_change(&body, &environment.id, header_id)
-        .map_err(|problem| Unreadable::new(problem, &body, header_id))?;
-    Ok(app.run(&environment, asked).await)
+pub(super) async fn change(State(app): State<App>, sent: Sent) -> Result<Response<Body>, Unreadable> {
+    app.run_sent(&sent, read_change).await
 }
 
 /// Schedules many on-hand changes at once.

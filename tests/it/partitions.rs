@@ -12,6 +12,7 @@ use sqlx::{Connection, PgConnection};
 use super::load::{self, Client};
 use super::process::Program;
 use super::requests::{JSON, all, allocation, changed, consumption, pointers, problem, stock};
+use super::schedule::{change, later, scheduling, today};
 use super::support::{Answer, Service, bicycles, database, url};
 
 const ERASING: &[&str] = &["--allow-erasing"];
@@ -95,6 +96,19 @@ async fn what_is_erased_is_gone_and_what_is_not_stays() {
     assert_eq!((all.status, all.json()["events"].clone()), (200, json!(2)));
     assert_eq!((partitions(&service).await, service.verify().await), (json!([]), 0));
     assert_eq!(erase(&service, json!([])).await["partitions"], 0);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_scheduled_goes_with_its_product() {
+    let service = Service::start_on(database().await, ERASING).await;
+    assert_eq!(service.configure(scheduling(7)).await.status, 200);
+    let days = [(later(today().await, 1), json!({"inbound": 5}))];
+    service.grant("onhand/changeschedule", change("soon", &days)).await;
+    erase(&service, json!(["usmf/Bike"])).await;
+    // With the same id, as if the first had never been.
+    service.grant("onhand/changeschedule", change("soon", &days)).await;
+    assert_eq!(service.verify().await, 1);
     service.stop().await;
 }
 
