@@ -12,8 +12,13 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Longest that the program may take to start or to end; a bound, not an expectation.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::trust::scale;
+
+/// Longest that the program may take to start or to end; a bound, not an expectation. In the long
+/// form there are a million events to verify.
+fn patience() -> Duration {
+    Duration::from_secs(scale(60, 3_600))
+}
 
 /// The program, with nothing of the test's own environment that it listens to.
 pub fn ringfence(arguments: &[&str]) -> Command {
@@ -49,7 +54,7 @@ impl Ended {
 /// Runs a command to its end.
 pub async fn run(mut command: Command) -> Ended {
     let output = command.spawn().unwrap().wait_with_output();
-    let output = timeout(PATIENCE, output).await.expect("it should have ended").unwrap();
+    let output = timeout(patience(), output).await.expect("it should have ended").unwrap();
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -89,7 +94,7 @@ impl Program {
             String::from_utf8(said).unwrap()
         });
         let mut line = String::new();
-        timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("it should serve by now").unwrap();
+        timeout(patience(), stdout.read_line(&mut line)).await.expect("it should serve by now").unwrap();
         let Some(base) = line.strip_prefix("listening on ").map(|base| base.trim().to_owned()) else {
             panic!("it says {line:?} and {}", stderr.await.unwrap());
         };
@@ -98,7 +103,7 @@ impl Program {
 
     /// Waits for its end.
     pub async fn end(mut self) -> Ended {
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("it should have ended").unwrap();
+        let status = timeout(patience(), self.child.wait()).await.expect("it should have ended").unwrap();
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).await.unwrap();
         Ended { code: status.code(), stdout: rest, stderr: self.stderr.await.unwrap() }
@@ -177,7 +182,7 @@ impl DataDir {
 
 impl Drop for DataDir {
     fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         if let Some(pid) = self.postmaster() {
             try_signal("INT", pid);
             while runs(pid) && Instant::now() < deadline {
