@@ -32,6 +32,8 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `console.rs` serves the console, a page whose files are in `console/`; `app.js` there says what
+//!       each is for
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `engine/`: one queue and one writer per shard of products

@@ -6,6 +6,7 @@ mod balances;
 mod body;
 mod commands;
 pub(crate) mod configuration;
+mod console;
 mod document;
 mod environments;
 mod form;
@@ -224,6 +225,7 @@ pub fn router(shared: Shared) -> Router {
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml.clone())),
         )
         .merge(swagger)
+        .merge(console::routes())
         // This holds for the routes that are there already, so it comes last.
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .fallback(async || Problem::NotFound)
