@@ -40,6 +40,7 @@
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
+//!     - `rehearsal.rs` what commands would do, without a writer
 //!     - `intake.rs` what waits for it; `loading.rs` reads what the books lack; `answers.rs` answers what
 //!       was committed; `link.rs` its connection, every exchange bounded; `pulse.rs` how it gets on
 //! - `store/`: the only SQL, checked when it is built
@@ -54,7 +55,8 @@
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
 //!       may follow it, made by `configuration/builder.rs`; `inventory_visibility.rs` the document of
 //!       Inventory Visibility, and what it means here
-//!     - `command.rs` what was asked, read by `command/operation.rs`; `state.rs` what is kept; `refusal.rs` why not
+//!     - `command.rs` what was asked, read by `command/operation.rs`; `state.rs` what is kept; `refusal.rs` why not,
+//!       `explanation.rs` why
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it

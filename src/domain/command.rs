@@ -51,6 +51,8 @@ pub struct Command {
     pub path: DimensionPath,
     /// How.
     pub operation: Operation,
+    /// Whether the answer is to say why. No part of what the event means.
+    pub explain: bool,
 }
 
 /// Measures with quantities, in the order of their slots, none twice.
@@ -215,7 +217,13 @@ impl Command {
             configuration.check_reservable(target.dimension_data_source.as_deref(), &target.dimensions)?;
         }
         let operation = operation::read(configuration, groups, request)?;
-        Ok(Command { id: target.id.clone(), product: target.product.clone(), path, operation })
+        Ok(Command {
+            id: target.id.clone(),
+            product: target.product.clone(),
+            path,
+            operation,
+            explain: false,
+        })
     }
 
     /// Whether another command means the same, whatever its id and however it was written.

@@ -6,6 +6,7 @@ pub mod configuration;
 pub mod decide;
 pub mod dimensions;
 pub mod document;
+pub mod explanation;
 pub mod formula;
 pub mod groups;
 pub mod held;

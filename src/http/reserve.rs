@@ -21,6 +21,8 @@ use super::{App, Environment, Shared, commands, schema};
 /// The properties of a reservation.
 pub(super) const RESERVE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -34,7 +36,8 @@ pub(super) const RESERVE: &[&str] = &[
 /// What `quantities` stands for.
 const OF_ONE_MEASURE: [&str; 3] = ["quantityDataSource", "modifier", "quantity"];
 /// The properties of the freeing of a reservation.
-pub(super) const UNRESERVE: &[&str] = &["id", "organizationId", "reservationId", "dimensions", "OffsetQty"];
+pub(super) const UNRESERVE: &[&str] =
+    &["id", "dryRun", "explain", "organizationId", "reservationId", "dimensions", "OffsetQty"];
 
 pub(super) fn read_reserve<'a>(
     body: &'a [u8],
