@@ -9,6 +9,7 @@ mod bad_input;
 mod bulk;
 mod configuration;
 mod configuration_change;
+mod console;
 mod container;
 mod contract;
 mod core;

@@ -25,8 +25,8 @@ const FIGURES_PAUSE_MS = 3_000;
 const ALERTS_PAUSE_MS = 1_000;
 /** Projections and alerts also change when nothing happens. */
 const TIMES_MS = 15_000;
-/** Rows that are opened at first, where there are no more. */
-const OPEN_ROWS_MAX = 60;
+/** Places that are opened at first, where something is allocated and there are no more. */
+const OPEN_PLACES_MAX = 60;
 
 /** What is shown: a choice, and all that was read for it. It is made anew for every choice. */
 let view = null;
@@ -89,7 +89,7 @@ const refreshAlerts = refresher(inView("alerts", async (mine) => {
 }), ALERTS_PAUSE_MS);
 
 function openAtFirst(places) {
-  for (const place of places) place.opensAtFirst = places.length <= OPEN_ROWS_MAX || !place.parent;
+  for (const place of places) place.opensAtFirst = place.allocated > 0n && (places.length <= OPEN_PLACES_MAX || !place.parent);
 }
 
 function draw() {

@@ -50,7 +50,7 @@ export function openCommand(choice, { operation, dimensions = {}, groups = {}, s
     apply.disabled = true;
     showResult();
   };
-  const busy = (isBusy) => form.toggleAttribute("aria-busy", isBusy);
+  const busy = (isBusy) => form.setAttribute("aria-busy", isBusy);
 
   form.oninput = forget;
   form.onsubmit = async (event) => {

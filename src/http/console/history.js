@@ -89,11 +89,11 @@ function local(text) {
 }
 
 function rowOf(event) {
-  const cell = (label, ...children) => make("td", { "data-label": label }, children);
+  const cell = (label, ...children) => make("td", { role: "cell", "data-label": label }, children);
   const quantity = event.quantity === undefined ? "" : shown(decimal(event.quantity));
   const left = event.balance ? `${shown(decimal(event.balanceBefore?.allocated))} → ${shown(decimal(event.balance.allocated))}` : "";
   const opener = make("button", { type: "button", class: "link", onclick: () => showEvent(event) }, event.operation);
-  return make("tr", { "data-event": event.eventId }, cell("Time", clock(event.receivedAt)), cell("Operation", opener), cell("Place", inWords(event.dimensions)), cell("Groups", groupsOf(event)), make("td", { class: "number", "data-label": "Quantity" }, quantity), make("td", { class: "number", "data-label": "Left" }, left), cell("Reference", event.reference ?? ""), cell("Actor", event.actor ?? ""));
+  return make("tr", { role: "row", "data-event": event.eventId }, cell("Time", clock(event.receivedAt)), cell("Operation", opener), cell("Place", inWords(event.dimensions)), cell("Groups", groupsOf(event)), make("td", { role: "cell", class: "number", "data-label": "Quantity" }, quantity), make("td", { role: "cell", class: "number", "data-label": "Left" }, left), cell("Reference", event.reference ?? ""), cell("Actor", event.actor ?? ""));
 }
 
 function showEvent(event) {

@@ -25,6 +25,7 @@ export function cellsOf(context) {
       trend: cell("trend", "Per hour", spark, rate), runsOut: cell("runsout", "Runs out"),
     };
     const update = (now) => {
+      cells.name.parentElement?.classList.toggle("nothing", now.allocated === 0n);
       for (const measure of ["left", "consumed", "allocated"]) write(cells[measure], shown(now[measure]));
       for (const measure of ["onHand", "available"]) {
         write(cells[measure], now.kind === "place" ? shown(now[measure]) : "");
