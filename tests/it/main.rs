@@ -16,6 +16,7 @@ mod crash;
 mod explanations;
 mod faults;
 mod followers;
+mod horizon;
 mod hostile_input;
 mod instances;
 mod inventory_visibility;
