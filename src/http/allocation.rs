@@ -27,6 +27,9 @@ pub(super) const ALLOCATE: &[&str] = &[
     "groups",
     "targetGroups",
     "quantity",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a reallocation.
 pub(super) const REALLOCATE: &[&str] = &[
@@ -41,6 +44,9 @@ pub(super) const REALLOCATE: &[&str] = &[
     "groups",
     "targetGroups",
     "quantity",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a consume.
 pub(super) const CONSUME: &[&str] = &[
@@ -55,6 +61,9 @@ pub(super) const CONSUME: &[&str] = &[
     "targetGroups",
     "quantity",
     "physicalMeasures",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 fn read<'a>(

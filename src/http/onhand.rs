@@ -33,6 +33,9 @@ pub(super) const CHANGE: &[&str] = &[
     "quantities",
     "groups",
     "targetGroups",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a set.
 pub(super) const SET: &[&str] = &[
@@ -45,6 +48,9 @@ pub(super) const SET: &[&str] = &[
     "dimensions",
     "quantities",
     "modifiedDateTimeUTC",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 pub(super) fn read_change<'a>(

@@ -25,6 +25,9 @@ pub(super) const CHANGE: &[&str] = &[
     "dimensionDataSource",
     "dimensions",
     "quantitiesByDate",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 /// The day that it is.
