@@ -108,5 +108,5 @@ function explained(explanation) {
     const sum = (terms ?? []).map(({ measure, amount }) => `${measure} ${shown(decimal(amount))}`).join(", ");
     return make("li", {}, make("strong", {}, `${place}: ${shown(decimal(available))}`), ` (${sum})`);
   });
-  return make("details", {}, make("summary", {}, "How what is available comes about"), make("ul", {}, steps));
+  return make("details", {}, make("summary", {}, "How what is available comes about"), make("p", {}, explanation.rule ?? ""), make("ul", {}, steps));
 }

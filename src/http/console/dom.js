@@ -28,10 +28,14 @@ export const byId = (id) => document.getElementById(id);
 export const facts = (pairs) =>
   make("dl", { class: "facts" }, pairs.filter(([, value]) => value != null && value !== "").map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))));
 
-/** Tells it to who listens instead of looking. */
+const SAID_MS = 12_000;
+let saidUntil;
+
+/** Tells it for a while, also to who listens instead of looking. */
 export function say(text) {
-  byId("said").textContent = "";
-  requestAnimationFrame(() => write(byId("said"), text));
+  clearTimeout(saidUntil);
+  write(byId("said"), text);
+  saidUntil = setTimeout(() => write(byId("said"), ""), SAID_MS);
 }
 
 /** What went wrong, and what the service says to do. */

@@ -41,6 +41,7 @@ export function cellsOf(context) {
       mark(bar, "data-state", stateOf(now));
       const figures = context.figures(now), alerts = context.alerts(now);
       drawSpark(spark, figures?.buckets ?? []);
+      cells.trend.classList.toggle("unknown", figures?.rate == null);
       write(rate, figures?.rate == null ? "" : shown(figures.rate));
       write(cells.runsOut, runsOut(now, figures));
       mark(cells.runsOut, "title", figures?.exhaustedAt);
