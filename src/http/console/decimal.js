@@ -22,6 +22,13 @@ export function shown(value) {
   return (value < 0n ? "−" : "") + whole + (fraction && "." + fraction);
 }
 
+/** Of what is no quantity, a tenth is exact enough. */
+export function roundly(value) {
+  if (value === null || value === undefined) return "–";
+  const tenth = ONE / 10n;
+  return shown(((value + tenth / 2n) / tenth) * tenth);
+}
+
 /** As a float, to draw with. */
 export const rough = (value) => Number(value ?? 0n) / Number(ONE);
 

@@ -1,6 +1,6 @@
 // All that is known of a row, and what can be done at it.
 
-import { decimal, shown } from "./decimal.js";
+import { decimal, roundly, shown } from "./decimal.js";
 import { titleOf } from "./books.js";
 import { byId, clock, facts, make } from "./dom.js";
 import { runsOut } from "./rows.js";
@@ -15,8 +15,8 @@ export function showDetails(row, figures, { onCommand, onHistory }) {
     ["Left of its own", row.own !== undefined && row.children.length > 0 ? shown(row.own) : null],
     ["On hand", row.onHand !== undefined ? shown(row.onHand) : null],
     ["Available to allocate", row.available !== undefined ? shown(row.available) : null],
-    ["Consumed per hour", figure("rate")], ["Runs out", figures && runsOut(row, figures)],
-    ["Sell-through", figures?.sellThrough && `${shown(decimal(figures.sellThrough) * 100n)} %`],
+    ["Consumed per hour", figures?.rate != null && roundly(figures.rate)], ["Runs out", figures && runsOut(row, figures)],
+    ["Sell-through", figures?.sellThrough && `${roundly(decimal(figures.sellThrough) * 100n)} %`],
     ["Unmet in the last hour", figure("unmetQuantity")], ["Idle", figure("idle")],
     ["Last consumed", figures?.lastConsumedAt && clock(figures.lastConsumedAt)],
   ].filter(([, value]) => value);

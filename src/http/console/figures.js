@@ -6,7 +6,7 @@ import { rowKey } from "./books.js";
 
 const MINUTES = 60;
 const PAGES_MAX = 5;
-const PAGE = 1_000;
+const PAGE = 10_000;
 
 async function everyRecord(address) {
   const all = [];

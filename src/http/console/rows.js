@@ -1,6 +1,6 @@
 // What the rows of the hierarchy show, and the totals above them.
 
-import { percent, rough, shown } from "./decimal.js";
+import { percent, rough, roundly, shown } from "./decimal.js";
 import { byId, duration, make, mark, write } from "./dom.js";
 import { drawSpark, makeSpark } from "./spark.js";
 
@@ -42,7 +42,7 @@ export function cellsOf(context) {
       const figures = context.figures(now), alerts = context.alerts(now);
       drawSpark(spark, figures?.buckets ?? []);
       cells.trend.classList.toggle("unknown", figures?.rate == null);
-      write(rate, figures?.rate == null ? "" : shown(figures.rate));
+      write(rate, figures?.rate == null ? "" : roundly(figures.rate));
       write(cells.runsOut, runsOut(now, figures));
       mark(cells.runsOut, "title", figures?.exhaustedAt);
       badge.hidden = alerts.length === 0;
@@ -83,7 +83,7 @@ export function showTotals(roots, figures, soonest) {
   const all = roots.map(figures).filter(Boolean);
   const rate = all.length ? all.reduce((total, one) => total + (one.rate ?? 0n), 0n) : null;
   const unmet = all.length ? all.reduce((total, one) => total + (one.unmetQuantity ?? 0n), 0n) : null;
-  write(byId("total-rate"), shown(rate));
+  write(byId("total-rate"), roundly(rate));
   write(byId("of-rate"), unmet === null ? "" : `${shown(unmet)} unmet in the last hour`);
   const length = Math.max(0, ...all.map(({ buckets }) => buckets.length));
   drawSpark(byId("spark-rate"), Array.from({ length }, (_, at) => all.reduce((total, { buckets }) => total + (buckets[at] ?? 0), 0)));
