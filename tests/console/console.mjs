@@ -218,6 +218,7 @@ test("the address has the view, and the history its filters", async () => {
   await until(shared, "the address shows the same", isFiltered);
   assert.equal(await shared.$eval('#filters [name="operation"]', (input) => input.value), "consume");
   await shared.close();
+  await page.bringToFront();
   await page.goBack();
   await until(page, "the step before is back", () => document.getElementById("history").children.length > 10);
   await page.select("#place", JSON.stringify({ siteId: "2", locationId: "21" }));

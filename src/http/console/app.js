@@ -61,8 +61,12 @@ const refreshBooks = refresher(inView("books", async (mine) => {
   const known = new Map([...everyRow(mine.roots ?? [])].map((row) => [row.key, row]));
   await Promise.all(places.map(async (place) => {
     place.opensAtFirst = known.get(place.key)?.opensAtFirst ?? place.opensAtFirst;
-    if (place.mayHoldBalances && isShown(place)) place.balances = await readBalances(mine.choice, place);
-    else place.balances = known.get(place.key)?.balances ?? [];
+    if (place.mayHoldBalances && isShown(place)) {
+      place.balances = await readBalances(mine.choice, place);
+      place.mayHoldBalances = place.balances.length > 0;
+    } else {
+      place.balances = known.get(place.key)?.balances ?? [];
+    }
   }));
   if (mine !== view) return;
   mine.roots = roots;
@@ -89,7 +93,7 @@ const refreshAlerts = refresher(inView("alerts", async (mine) => {
 }), ALERTS_PAUSE_MS);
 
 function openAtFirst(places) {
-  for (const place of places) place.opensAtFirst = place.allocated > 0n && (places.length <= OPEN_PLACES_MAX || !place.parent);
+  for (const place of places) place.opensAtFirst = place.allocated > 0n && places.length <= OPEN_PLACES_MAX;
 }
 
 function draw() {
@@ -172,13 +176,17 @@ async function show(wanted) {
   showTrouble();
   byId("shown").hidden = false;
   if (!mine.choice.product) return write(byId("tree-note"), "Nothing is kept in this environment yet.");
-  mine.stop = follow(mine.choice, {
-    onEvent: () => (refreshBooks(), refreshFigures(), history.hear()),
-    onAlert: refreshAlerts,
-    onState: showState,
-  });
   history.show(mine.choice);
   refreshAll();
+  listen();
+}
+
+/** Follows the feed while the page is seen: a browser has few connections for all of its pages. */
+function listen() {
+  view.stop();
+  if (document.hidden || !view.choice.configuration || !view.choice.product) return;
+  const onEvent = () => (refreshBooks(), refreshFigures(), history.hear());
+  view.stop = follow(view.choice, { onEvent, onAlert: refreshAlerts, onState: showState });
 }
 
 byId("choice").addEventListener("submit", (event) => event.preventDefault());
@@ -188,6 +196,6 @@ byId("place").addEventListener("change", ({ target }) => go({ ...view.choice, pl
 byId("details-close").addEventListener("click", () => byId("details").close());
 offerProducts(() => byId("environment").value.trim());
 addEventListener("popstate", () => show(readAddress()));
-document.addEventListener("visibilitychange", () => document.hidden || refreshAll());
+document.addEventListener("visibilitychange", () => (listen(), document.hidden || refreshAll()));
 setInterval(() => (refreshFigures(), refreshAlerts()), TIMES_MS);
 show(readAddress());
