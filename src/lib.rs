@@ -66,8 +66,8 @@
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
 //! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL, in
 //! `tests/it/trust/` the promises, held against what clients wrote down; beside it what takes longer
-//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/contract/` and
-//! `tests/clients/` (`tests/README.md`);
+//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/contract/`,
+//! `tests/clients/` and `tests/console/` (`tests/README.md`);
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!
@@ -205,6 +205,12 @@
 //! by the time in the ledger. What a batch schedules has statements of its own, in one transaction
 //! behind the batch's, whose guards hold for both: batches without a schedule pay nothing. See
 //! `domain/promise.rs`.
+//!
+//! **The console is a client like any other.** It is plain files in the program: no framework, nothing
+//! to be built, nothing from elsewhere. It knows the API only, reads every number as the text that it
+//! is, and makes nothing but text of what it is told. The feed only tells it that something happened;
+//! what is, it reads anew, a few times a second at most. So a page costs the same however fast its
+//! product sells, and cannot drift from the books. See `http/console/app.js`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
