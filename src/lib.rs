@@ -45,7 +45,7 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `reservations.rs` finds and lists reservations
+//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
@@ -59,6 +59,7 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
+//!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of

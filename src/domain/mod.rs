@@ -13,6 +13,7 @@ pub mod held;
 pub mod inventory_visibility;
 pub mod name;
 pub mod promise;
+pub mod proposal;
 pub mod quantity;
 pub mod query;
 pub mod records;

@@ -118,6 +118,16 @@ impl Quantity {
         Quantity((self.0 / MILLIONTH) * (coefficient.0 / MILLIONTH))
     }
 
+    /// How many whole steps of a size this has, rounded down.
+    pub(super) fn steps(self, step: Quantity) -> i128 {
+        self.0.div_euclid(step.0)
+    }
+
+    /// So many steps of a size. For counts that [`Quantity::steps`] gave, and parts of them.
+    pub(super) fn of_steps(count: i128, step: Quantity) -> Quantity {
+        Quantity(count * step.0)
+    }
+
     /// The magnitude.
     pub fn abs(self) -> Quantity {
         Quantity(self.0.abs())

@@ -10,6 +10,7 @@ pub mod onhand;
 pub mod query;
 pub mod reservations;
 pub mod schedule;
+pub mod situation;
 pub mod state;
 pub mod switches;
 mod text;
