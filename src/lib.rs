@@ -45,6 +45,7 @@
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
+//!     - `horizon.rs` up to where the ledger is settled, for who reads it on
 //!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
