@@ -10,6 +10,9 @@
 //! It reads up to the settled horizon (`store/horizon.rs`), on a connection of its own; when it is
 //! behind, it rests as long as it works.
 
+pub mod activity;
+pub mod unmet;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::Connection;
@@ -53,7 +56,7 @@ pub struct Chunk {
 }
 
 /// Something that follows the ledger.
-pub trait Follower: Send + 'static {
+pub trait Follower: Send + Sync + 'static {
     /// Its name in the table `follower`.
     fn name(&self) -> &'static str;
 
@@ -88,13 +91,17 @@ impl Followers {
 
     /// Lets one more follow, until all are stopped.
     pub fn start(&mut self, follower: impl Follower) {
+        self.run(Following::new(follower, self.options.clone(), self.limits.clone()).run());
+    }
+
+    /// Does something beside, until all are stopped. What is cut off in the middle of a transaction
+    /// is undone with its connection.
+    pub fn run(&mut self, beside: impl Future<Output = ()> + Send + 'static) {
         let mut stopped = self.stop.subscribe();
-        let following = Following::new(follower, self.options.clone(), self.limits.clone());
         self.tasks.spawn(async move {
-            // What is cut off in the middle is undone with its connection.
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => {}
-                () = following.run() => {}
+                () = beside => {}
             }
         });
     }
