@@ -1,8 +1,11 @@
 //! The only SQL. Every statement is checked at build time.
 
+pub mod activity;
+pub mod analytics;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
+pub mod follow;
 pub mod horizon;
 pub mod ledger;
 pub mod migrate;
@@ -14,6 +17,7 @@ pub mod situation;
 pub mod state;
 pub mod switches;
 mod text;
+pub mod unmet;
 pub mod whole;
 
 use std::ops::{Deref, DerefMut};

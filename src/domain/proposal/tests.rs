@@ -415,7 +415,7 @@ proptest! {
         world.put(&holdings, pool);
         let configuration = configuration();
         let situation = Situation {
-            hierarchy: configuration.groups(), holdings: holdings.clone(), pool, now: NOW, window_seconds: HOUR,
+            hierarchy: configuration.groups(), holdings: holdings.clone(), pool: Some(pool), now: NOW, window_seconds: HOUR,
         };
         let found = propose(&situation, &goal);
         prop_assert_eq!(&found, &propose(&situation, &goal), "the same for the same");
