@@ -24,6 +24,8 @@
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
+//!     - `console.rs` serves the console, a page whose files are in `console/`; `app.js` there says what
+//!       each is for
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
 //!       handlers; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
@@ -32,10 +34,12 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
-//!     - `console.rs` serves the console, a page whose files are in `console/`; `app.js` there says what
-//!       each is for
+//!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
+//! - `follow/`: what is kept of events beside the books
+//!     - `mod.rs` who takes them, and how far they are; `activity.rs` what was done with what is set
+//!       aside; `unmet.rs` hands on the demand that was not met
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -47,7 +51,9 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `reservations.rs` finds and lists reservations
+//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
+//!       set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
@@ -61,6 +67,9 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
+//!       was not met
+//!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -82,7 +91,7 @@
 //! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
 //! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
 //! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
-//! of `http` and `engine`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! of `http`, `engine` and `follow`; `follow` stands on `store` and `domain`, and is started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
 //! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
 //! when an arrow turns.
 //!
@@ -199,6 +208,12 @@
 //! cannot be written to its end is cut off, and cannot be taken for a whole one. See
 //! `http/onhand_records.rs`.
 //!
+//! **What is made of the ledger beside the books follows it.** Commands write nothing of it and wait for
+//! none of it. A follower takes the events up to the settled horizon, a chunk in one transaction with
+//! the mark of how far it is, so that each is counted once, by whichever instance has the mark's row.
+//! Activity is kept as running totals by the minute: any range is one row less another, however long
+//! it is. See `follow/mod.rs` and `domain/activity.rs`.
+//!
 //! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
 //! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is
 //! decided when the command is made, by the clock of who takes it; nothing later asks what day it is but
@@ -220,6 +235,7 @@ pub mod demo;
 pub mod domain;
 pub mod embedded;
 pub mod engine;
+pub mod follow;
 pub mod http;
 pub mod settings;
 pub mod store;

@@ -1,6 +1,8 @@
 //! The pure core: every rule of the service, with no IO, no clock and no randomness. It
 //! cannot fail, only refuse.
 
+pub mod activity;
+pub mod analytics;
 pub mod command;
 pub mod configuration;
 pub mod decide;
@@ -13,6 +15,7 @@ pub mod held;
 pub mod inventory_visibility;
 pub mod name;
 pub mod promise;
+pub mod proposal;
 pub mod quantity;
 pub mod query;
 pub mod records;
@@ -21,3 +24,4 @@ pub mod schedule;
 pub mod state;
 #[cfg(test)]
 mod stories;
+pub mod unmet;

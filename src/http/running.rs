@@ -149,7 +149,12 @@ impl Shared {
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                     versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
-                Err(rejection) => return Err(rejection.into()),
+                Err(rejection) => {
+                    if !dry_run {
+                        self.note_unmet(&versioned, asked, &rejection.failure);
+                    }
+                    return Err(rejection.into());
+                }
             }
         }
         Err(Problem::Overloaded.into())
@@ -220,7 +225,12 @@ impl Shared {
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                         open.push((index, asked))
                     }
-                    Err(rejection) => results[index] = Err(rejection.into()),
+                    Err(rejection) => {
+                        if !dry_run {
+                            self.note_unmet(&versioned, asked, &rejection.failure);
+                        }
+                        results[index] = Err(rejection.into());
+                    }
                 }
             }
             if !open.is_empty() {
@@ -343,6 +353,9 @@ impl Shared {
                 }
                 Err(rejection) => {
                     let index = places.get(rejection.index).copied().unwrap_or(rejection.index);
+                    if let Some(asked) = asked.get(index).filter(|_| !dry_run) {
+                        self.note_unmet(&versioned, asked, &rejection.failure);
+                    }
                     return Err(Rejection { index, ..rejection });
                 }
             }

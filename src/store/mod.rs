@@ -1,8 +1,11 @@
 //! The only SQL. Every statement is checked at build time.
 
+pub mod activity;
+pub mod analytics;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
+pub mod follow;
 pub mod horizon;
 pub mod ledger;
 pub mod migrate;
@@ -10,9 +13,11 @@ pub mod onhand;
 pub mod query;
 pub mod reservations;
 pub mod schedule;
+pub mod situation;
 pub mod state;
 pub mod switches;
 mod text;
+pub mod unmet;
 pub mod whole;
 
 use std::ops::{Deref, DerefMut};
