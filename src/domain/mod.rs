@@ -20,3 +20,5 @@ pub mod schedule;
 pub mod state;
 #[cfg(test)]
 mod stories;
+pub mod watch;
+pub mod webhook;
