@@ -30,6 +30,8 @@ CREATE TABLE alert (
 -- A subject has one open alert of a watch at most.
 CREATE UNIQUE INDEX alert_open
     ON alert (environment_id, organization_id, product_id, dimensions, groups, watch) WHERE closed_at IS NULL;
+-- For whoever erases a product.
+CREATE INDEX alert_of_product ON alert (environment_id, organization_id, product_id);
 CREATE INDEX alert_listed ON alert (environment_id, sequence);
 CREATE INDEX alert_listed_open ON alert (environment_id, sequence) WHERE closed_at IS NULL;
 
@@ -48,5 +50,18 @@ CREATE TABLE notice (
     payload text NOT NULL
 );
 
+CREATE INDEX notice_of_product ON notice (environment_id, organization_id, product_id);
 CREATE INDEX notice_listed ON notice (environment_id, sequence);
 CREATE INDEX notice_happened ON notice (environment_id, happened_at, sequence);
+
+-- How watches are judged. One row.
+CREATE TABLE watching (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    -- Counts the changes of watches, so that who judges by them knows which it has.
+    changes bigint NOT NULL DEFAULT 0,
+    -- The state of watches and configurations for which all that there is was judged.
+    swept bigint NOT NULL DEFAULT 0,
+    -- Counts the pages of that work: who does not know the last one begins again.
+    pages bigint NOT NULL DEFAULT 0
+);
+INSERT INTO watching DEFAULT VALUES;

@@ -34,6 +34,7 @@ CREATE TABLE delivery (
 
 CREATE INDEX delivery_pending ON delivery (environment_id, webhook, organization_id, product_id, sequence)
     WHERE state = 'pending';
+CREATE INDEX delivery_of_product ON delivery (environment_id, organization_id, product_id);
 CREATE INDEX delivery_listed ON delivery (environment_id, webhook, state, sequence);
 
 -- The deliveries of one product to one webhook go one after the other. There is a row as long as

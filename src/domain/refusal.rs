@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use super::name::Value;
 use super::quantity::{InvalidQuantity, Quantity};
 
@@ -50,6 +52,17 @@ impl fmt::Display for Place {
             write!(formatter, "{comma}{name}={value}")?;
         }
         Ok(())
+    }
+}
+
+/// An object of names and values.
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
     }
 }
 

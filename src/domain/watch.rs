@@ -17,8 +17,10 @@ use super::quantity::Quantity;
 use super::refusal::{Fault, Refusal};
 use super::state::Balance;
 
+mod alert;
 mod document;
 
+pub use alert::{Alert, Kind, Message, Shown, State, written};
 pub use document::{RuleDocument, WatchDocument};
 
 /// Longest name of a watch or a webhook.
@@ -130,6 +132,8 @@ pub struct Activity {
     pub taken_in: Quantity,
     /// What was refused for lack of stock.
     pub unmet: Quantity,
+    /// Over what time, in seconds: the window, and as much as there is to a whole minute.
+    pub seconds: u32,
 }
 
 /// What there is to know of a subject.
@@ -231,8 +235,8 @@ impl Rule {
                     None => close(is_open, None, "nothing is allocated any more".to_owned()),
                 }
             }
-            (Rule::ExhaustedWithin(bounds, window), Facts::Balance(balance, Some(activity))) => {
-                exhaustion(bounds, window, &balance, &activity, is_open)
+            (Rule::ExhaustedWithin(bounds, _), Facts::Balance(balance, Some(activity))) => {
+                exhaustion(bounds, &balance, &activity, is_open)
             }
             (Rule::IdleFor(seconds), Facts::Balance(balance, Some(activity))) => {
                 idleness(seconds, &balance, &activity, is_open)
@@ -267,18 +271,18 @@ impl Bounds {
 
 /// How long a balance will last. One that has run dry stays so until something is there again,
 /// though nothing can be consumed of it meanwhile.
-fn exhaustion(bounds: Bounds, window: u32, balance: &Balance, activity: &Activity, is_open: bool) -> Verdict {
+fn exhaustion(bounds: Bounds, balance: &Balance, activity: &Activity, is_open: bool) -> Verdict {
     let left = balance.allocated;
     if left.is_zero() && is_open {
         return Verdict::Nothing;
     }
-    let consumed = activity.consumed;
+    let Activity { consumed, seconds: window, .. } = *activity;
     match left.multiple(window).per(consumed) {
-        Some(seconds) => {
+        Some(lasts) => {
             let detail = format!(
-                "{left} left, {consumed} consumed within {window} s: exhausted within {seconds} s at this rate"
+                "{left} left, {consumed} consumed within {window} s: exhausted within {lasts} s at this rate"
             );
-            bounds.judge(seconds, is_open, &detail)
+            bounds.judge(lasts, is_open, &detail)
         }
         None => close(is_open, None, format!("{left} left, nothing consumed within {window} s")),
     }

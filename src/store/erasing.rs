@@ -140,6 +140,7 @@ pub async fn empty(
     )
     .execute(&mut *transaction)
     .await?;
+    super::alerts::erase(&mut transaction, environment, &organizations, &products).await?;
     // No batch of the environment is under way, so all events of the products are there.
     sqlx::query!(
         "INSERT INTO erasure AS e (environment_id, organization_id, product_id, until_event_id, reached)

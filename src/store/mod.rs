@@ -1,5 +1,6 @@
 //! The only SQL. Every statement is checked at build time.
 
+pub mod alerts;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
@@ -8,12 +9,16 @@ pub mod horizon;
 pub mod ledger;
 pub mod migrate;
 pub mod onhand;
+pub mod outbox;
 pub mod query;
 pub mod reservations;
 pub mod schedule;
 pub mod state;
+pub mod subjects;
 pub mod switches;
 mod text;
+pub mod watches;
+pub mod webhooks;
 pub mod whole;
 
 use std::ops::{Deref, DerefMut};

@@ -85,7 +85,7 @@ fn exhaustion_goes_by_the_rate_of_the_window() {
     let soon = rule(r#"{"exhaustedWithinSeconds": 3600, "clearAbove": 7200, "windowSeconds": 600}"#);
     // Consumed within 10 minutes, and what is left.
     let at = |consumed, left| {
-        let activity = Activity { consumed: whole(consumed), ..Activity::default() };
+        let activity = Activity { consumed: whole(consumed), seconds: 600, ..Activity::default() };
         Facts::Balance(balance(left, 1000), Some(activity))
     };
     assert_eq!(course(soon, &[at(10, 61), at(10, 60), at(10, 120), at(10, 121)]), ".O.C");
