@@ -61,6 +61,8 @@ use problem::Problem;
 pub struct Limits {
     /// Whether products may be erased.
     pub allow_erasing: bool,
+    /// Whether webhooks may have addresses that are nobody's on the Internet.
+    pub allow_private_webhooks: bool,
     /// Longest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.

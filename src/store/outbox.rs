@@ -5,6 +5,7 @@
 //! what was being sent again. All that is done to a lane is done behind a lock on its row, so
 //! that a lane is gone only when nothing is pending in it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::postgres::types::PgInterval;
@@ -85,37 +86,44 @@ pub struct Lane {
     until: OffsetDateTime,
 }
 
-/// Takes lanes that are due, a few of each webhook that is not busy here already.
+/// Takes lanes that are due: as many of each webhook as it may have at once, less those that `busy`
+/// says it has here already, and `most` in all.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn take(
     connection: &mut PgConnection,
-    busy: &[(String, String)],
+    busy: &HashMap<(String, String), i64>,
     each: i64,
     most: i64,
     hold: Duration,
 ) -> Result<Vec<Lane>, StoreError> {
-    let (environments, webhooks): (Vec<String>, Vec<String>) = busy.iter().cloned().unzip();
+    let environments: Vec<&str> = busy.keys().map(|(environment, _)| environment.as_str()).collect();
+    let webhooks: Vec<&str> = busy.keys().map(|(_, webhook)| webhook.as_str()).collect();
+    let counts: Vec<i64> = busy.values().copied().collect();
     let rows = sqlx::query!(
         r#"WITH due AS (
-               SELECT l.* FROM webhook w CROSS JOIN LATERAL (
+               SELECT l.* FROM webhook w
+               LEFT JOIN unnest($1::text[], $2::text[], $6::bigint[]) AS b (environment_id, webhook, count)
+                 ON b.environment_id = w.environment_id AND b.webhook = w.name
+               CROSS JOIN LATERAL (
                    SELECT l.environment_id, l.webhook, l.organization_id, l.product_id FROM lane l
                    WHERE l.environment_id = w.environment_id AND l.webhook = w.name AND l.due_at <= clock_timestamp()
-                   ORDER BY l.due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                   ORDER BY l.due_at LIMIT greatest($3::bigint - coalesce(b.count, 0), 0) FOR UPDATE SKIP LOCKED
                ) l
-               WHERE w.enabled AND (w.environment_id, w.name) NOT IN (SELECT * FROM unnest($1::text[], $2::text[]))
+               WHERE w.enabled
                LIMIT $4
            )
            UPDATE lane SET due_at = clock_timestamp() + $5 FROM due d
            WHERE lane.environment_id = d.environment_id AND lane.webhook = d.webhook
              AND lane.organization_id = d.organization_id AND lane.product_id = d.product_id
            RETURNING lane.environment_id, lane.webhook, lane.organization_id, lane.product_id, lane.due_at"#,
-        &environments,
-        &webhooks,
+        &environments as &[&str],
+        &webhooks as &[&str],
         each,
         most,
         interval(hold),
+        &counts,
     )
     .fetch_all(connection)
     .await?;
