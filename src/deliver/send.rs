@@ -141,7 +141,9 @@ fn request(
     for (name, value) in headers {
         request = request.header(*name, value);
     }
-    request.body(Full::new(Bytes::from(body))).map_err(|error| format!("the address cannot be asked: {error}"))
+    request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| format!("the address cannot be asked: {error}"))
 }
 
 async fn exchange(
@@ -176,6 +178,7 @@ async fn exchange(
 
 fn beginning(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let text: String = text.trim().chars().filter(|character| !character.is_control()).take(SHOWN_CHARACTERS_MAX).collect();
+    let text: String =
+        text.trim().chars().filter(|character| !character.is_control()).take(SHOWN_CHARACTERS_MAX).collect();
     if text.is_empty() { text } else { format!(": {text}") }
 }

@@ -1,6 +1,8 @@
 //! The pure core: every rule of the service, with no IO, no clock and no randomness. It
 //! cannot fail, only refuse.
 
+pub mod activity;
+pub mod analytics;
 pub mod command;
 pub mod configuration;
 pub mod decide;
@@ -20,5 +22,6 @@ pub mod schedule;
 pub mod state;
 #[cfg(test)]
 mod stories;
+pub mod unmet;
 pub mod watch;
 pub mod webhook;

@@ -55,7 +55,9 @@ impl Endpoint {
             None => return Err("must name a host".to_owned()),
         };
         match literal.and_then(|address| why_private(address).map(|why| (address, why))) {
-            Some((address, why)) if !allow_private => Err(format!("has the address {address}, {why}; {remedy}")),
+            Some((address, why)) if !allow_private => {
+                Err(format!("has the address {address}, {why}; {remedy}"))
+            }
             _ => Ok(Endpoint(url)),
         }
     }

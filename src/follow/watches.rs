@@ -127,7 +127,8 @@ impl Turn {
             return Ok(());
         }
         let mut touched: BTreeMap<String, BTreeSet<Subject>> = BTreeMap::new();
-        for (environment, subject) in subjects::touched(connection, &names, (chunk.after, chunk.until)).await?
+        for (environment, subject) in
+            subjects::touched(connection, &names, (chunk.after, chunk.until)).await?
         {
             touched.entry(environment).or_default().insert(subject);
         }
@@ -171,9 +172,11 @@ async fn read(connection: &mut PgConnection) -> Result<Vec<Watched>, StoreError>
         };
         let mut read = BTreeMap::new();
         for kept in watches::list(connection, &environment, WATCHES_MAX).await? {
-            let document = serde_json::from_str::<WatchDocument>(&kept.document).map_err(|error| error.to_string());
-            let watch = document
-                .and_then(|document| Watch::new(&configuration, &document).map_err(|refusal| refusal.to_string()));
+            let document =
+                serde_json::from_str::<WatchDocument>(&kept.document).map_err(|error| error.to_string());
+            let watch = document.and_then(|document| {
+                Watch::new(&configuration, &document).map_err(|refusal| refusal.to_string())
+            });
             match watch {
                 Ok(watch) => _ = read.insert(kept.name, watch),
                 Err(error) => {

@@ -28,6 +28,7 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod unmet;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -49,6 +50,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
+use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::store;
 use crate::store::configuration::Versioned;
@@ -89,6 +91,8 @@ pub struct Shared {
     erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
+    /// Demand that was refused, until it is handed on.
+    unmet: Arc<std::sync::Mutex<Unmet>>,
 }
 
 impl Shared {
@@ -98,7 +102,13 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        Shared { engine, environments, readers, streams, limits, draining, erasing, room }
+        let unmet = Arc::default();
+        Shared { engine, environments, readers, streams, limits, draining, erasing, room, unmet }
+    }
+
+    /// The demand that is refused, for who hands it on.
+    pub fn unmet(&self) -> Arc<std::sync::Mutex<Unmet>> {
+        Arc::clone(&self.unmet)
     }
 }
 

@@ -187,8 +187,7 @@ pub async fn write(
     let ids: Vec<Uuid> = alerts().map(|alert| alert.id).collect();
     let watches: Vec<&str> = alerts().map(|alert| alert.watch.as_str()).collect();
     let opened: Vec<OffsetDateTime> = alerts().map(|alert| text::time(alert.opened_at)).collect();
-    let closed: Vec<Option<OffsetDateTime>> =
-        alerts().map(|alert| alert.closed_at.map(text::time)).collect();
+    let closed: Vec<Option<OffsetDateTime>> = alerts().map(|alert| alert.closed_at.map(text::time)).collect();
     let values: Vec<Option<String>> =
         alerts().map(|alert| alert.value.map(|value| value.to_string())).collect();
     let thresholds: Vec<String> = alerts().map(|alert| alert.threshold.to_string()).collect();

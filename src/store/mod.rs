@@ -1,6 +1,8 @@
 //! The only SQL. Every statement is checked at build time.
 
+pub mod activity;
 pub mod alerts;
+pub mod analytics;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
@@ -17,6 +19,7 @@ pub mod state;
 pub mod subjects;
 pub mod switches;
 mod text;
+pub mod unmet;
 pub mod watches;
 pub mod webhooks;
 pub mod whole;

@@ -41,8 +41,12 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn of(subjects: impl Iterator<Item = &'a Subject>) -> Columns<'a> {
-        let mut columns =
-            Columns { organizations: Vec::new(), products: Vec::new(), paths: Vec::new(), groups: Vec::new() };
+        let mut columns = Columns {
+            organizations: Vec::new(),
+            products: Vec::new(),
+            paths: Vec::new(),
+            groups: Vec::new(),
+        };
         for subject in subjects {
             columns.organizations.push(subject.organization.as_str());
             columns.products.push(subject.product.as_str());
@@ -74,7 +78,8 @@ pub async fn touched(
     .await?;
     let subject = rows.into_iter().map(|row| {
         let (organization_id, product_id) = (row.organization_id, row.product_id);
-        let subject = Row { organization_id, product_id, dimensions: row.dimensions, groups: row.groups }.subject();
+        let subject =
+            Row { organization_id, product_id, dimensions: row.dimensions, groups: row.groups }.subject();
         (row.environment_id, subject)
     });
     Ok(subject.collect())

@@ -207,7 +207,8 @@ struct Row {
 
 impl Row {
     fn delivery(self) -> Delivery {
-        let Row { sequence, message_id, state, attempts, attempted_at, status, error, due_at, payload } = self;
+        let Row { sequence, message_id, state, attempts, attempted_at, status, error, due_at, payload } =
+            self;
         let (attempted_at, due_at) = (attempted_at.map(text::timestamp), due_at.map(text::timestamp));
         Delivery { sequence, message_id, state, attempts, attempted_at, status, error, due_at, payload }
     }
@@ -267,34 +268,33 @@ pub async fn replay(
     most: i64,
 ) -> Result<Option<u64>, StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    let sequences = match replay {
-        Replay::One(sequence) => {
-            sqlx::query_scalar!(
+    let sequences =
+        match replay {
+            Replay::One(sequence) => sqlx::query_scalar!(
                 "SELECT sequence FROM delivery WHERE environment_id = $1 AND webhook = $2 AND sequence = $3",
                 environment,
                 webhook,
                 sequence,
             )
             .fetch_all(&mut *transaction)
-            .await?
-        }
-        Replay::Between(from, to) => {
-            sqlx::query_scalar!(
-                "SELECT n.sequence FROM notice n
+            .await?,
+            Replay::Between(from, to) => {
+                sqlx::query_scalar!(
+                    "SELECT n.sequence FROM notice n
                  JOIN webhook w ON w.environment_id = n.environment_id AND w.name = $2
                  WHERE n.environment_id = $1 AND n.happened_at BETWEEN $3 AND $4
                    AND (w.watches IS NULL OR n.watch = ANY(w.watches))
                  LIMIT $5",
-                environment,
-                webhook,
-                text::time(from),
-                text::time(to),
-                most + 1,
-            )
-            .fetch_all(&mut *transaction)
-            .await?
-        }
-    };
+                    environment,
+                    webhook,
+                    text::time(from),
+                    text::time(to),
+                    most + 1,
+                )
+                .fetch_all(&mut *transaction)
+                .await?
+            }
+        };
     if sequences.len() as i64 > most {
         return Ok(None);
     }

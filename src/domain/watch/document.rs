@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Bounds, Configuration, Deserialize, EXHAUSTED_WITHIN_MAX, Fault, HUNDRED, Name, Pairs, Quantity, Refusal, Rule,
-    Scope, Serialize, ToSchema, Value, WINDOW, WINDOW_DEFAULT, Watch,
+    Bounds, Configuration, Deserialize, EXHAUSTED_WITHIN_MAX, Fault, HUNDRED, Name, Pairs, Quantity, Refusal,
+    Rule, Scope, Serialize, ToSchema, Value, WINDOW, WINDOW_DEFAULT, Watch,
 };
 
 /// A watch as a client writes it.
@@ -97,9 +97,10 @@ impl Watch {
         let is_given = |name: &Name| document.dimensions.keys().any(|given| name.matches(given));
         let names = configuration.dimensions().names().iter();
         // What was left out in the middle may have any value; what was given as empty may not.
-        let given = names.zip(path.values()).enumerate().filter(|(_, (name, value))| {
-            !value.as_str().is_empty() || is_given(name)
-        });
+        let given = names
+            .zip(path.values())
+            .enumerate()
+            .filter(|(_, (name, value))| !value.as_str().is_empty() || is_given(name));
         scope.dimensions = given.map(|(place, (_, value))| (place, value.clone())).collect();
         Ok(Watch { scope, rule })
     }
@@ -134,9 +135,11 @@ impl RuleDocument {
             )),
         };
         Ok(match one {
-            "balanceAtOrBelow" => {
-                Rule::BalanceAtOrBelow(self.bounds(one, self.balance_at_or_below.unwrap_or_default(), None)?)
-            }
+            "balanceAtOrBelow" => Rule::BalanceAtOrBelow(self.bounds(
+                one,
+                self.balance_at_or_below.unwrap_or_default(),
+                None,
+            )?),
             "percentLeftAtOrBelow" => {
                 let percent = self.percent_left_at_or_below.unwrap_or_default();
                 let most = Quantity::units(i64::from(HUNDRED));

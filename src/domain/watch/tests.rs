@@ -73,7 +73,10 @@ fn a_balance_opens_at_its_bound_and_closes_above_the_other() {
 fn a_percentage_is_of_what_was_allocated() {
     let tenth = rule(r#"{"percentLeftAtOrBelow": 10, "clearAbove": 20.5}"#);
     let of = |left, of| Facts::Balance(balance(left, of), None);
-    assert_eq!(course(tenth, &[of(11, 100), of(10, 100), of(20, 100), of(205, 1000), of(206, 1000)]), ".O..C");
+    assert_eq!(
+        course(tenth, &[of(11, 100), of(10, 100), of(20, 100), of(205, 1000), of(206, 1000)]),
+        ".O..C"
+    );
     assert_eq!(course(tenth, &[of(0, 0), of(1, 1000), of(0, 0)]), ".OC", "of nothing there is no part");
     let Verdict::Open(finding) = tenth.judge(&of(1, 30), false) else { panic!("it is below") };
     assert_eq!(finding.value.unwrap().to_string(), "3.333333");
@@ -90,7 +93,11 @@ fn exhaustion_goes_by_the_rate_of_the_window() {
     };
     assert_eq!(course(soon, &[at(10, 61), at(10, 60), at(10, 120), at(10, 121)]), ".O.C");
     assert_eq!(course(soon, &[at(0, 5), at(1, 5), at(0, 5)]), ".OC", "without consumption it lasts for ever");
-    assert_eq!(course(soon, &[at(5, 0), at(0, 0), at(0, 9)]), "O.C", "what ran dry stays so until it is filled");
+    assert_eq!(
+        course(soon, &[at(5, 0), at(0, 0), at(0, 9)]),
+        "O.C",
+        "what ran dry stays so until it is filled"
+    );
     assert_eq!(course(soon, &of_balances(&[0])), ".", "what is not known is not judged");
     assert_eq!(rule(r#"{"exhaustedWithinSeconds": 60}"#).window(), Some(3600));
 }
@@ -99,7 +106,8 @@ fn exhaustion_goes_by_the_rate_of_the_window() {
 fn what_holds_something_and_is_not_consumed_is_idle() {
     let idle = rule(r#"{"idleForSeconds": 3600}"#);
     let at = |left, consumed, taken_in| {
-        let activity = Activity { consumed: whole(consumed), taken_in: whole(taken_in), ..Activity::default() };
+        let activity =
+            Activity { consumed: whole(consumed), taken_in: whole(taken_in), ..Activity::default() };
         Facts::Balance(balance(left, 100), Some(activity))
     };
     assert_eq!(course(idle, &[at(0, 0, 0), at(5, 1, 0), at(5, 0, 5), at(5, 0, 0)]), "...O");
