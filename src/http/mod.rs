@@ -1,11 +1,13 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
+mod alerts;
 mod allocation;
 mod around;
 mod balances;
 mod body;
 mod commands;
 pub(crate) mod configuration;
+mod deliveries;
 mod document;
 mod environments;
 mod form;
@@ -28,6 +30,8 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod watches;
+mod webhooks;
 mod unmet;
 
 use std::sync::Arc;
@@ -174,6 +178,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "on hand", description = "What stock there is."),
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
+        (name = "watching", description = "What is to be told of stock, and whom."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
@@ -202,6 +207,14 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
         .routes(routes!(products::list, products::switch))
+        .routes(routes!(watches::list))
+        .routes(routes!(watches::get, watches::put, watches::delete))
+        .routes(routes!(alerts::list))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay_one))
+        .routes(routes!(deliveries::replay_between))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))
