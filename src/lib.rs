@@ -233,6 +233,7 @@
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
 
 pub mod app;
+pub mod deliver;
 pub mod demo;
 pub mod domain;
 pub mod embedded;

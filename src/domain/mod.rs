@@ -25,3 +25,5 @@ pub mod state;
 #[cfg(test)]
 mod stories;
 pub mod unmet;
+pub mod watch;
+pub mod webhook;

@@ -128,6 +128,22 @@ impl Quantity {
         Quantity(count * step.0)
     }
 
+    /// `self` as often as `count` says, as far as there are numbers for it.
+    pub(crate) fn multiple(self, count: u32) -> Quantity {
+        Quantity(self.0.saturating_mul(i128::from(count)))
+    }
+
+    /// `self` for each of `divisor`, cut behind six decimal places; at most what may be kept, and
+    /// `None` for each of nothing. Both are 0 or more.
+    pub(crate) fn per(self, divisor: Quantity) -> Option<Quantity> {
+        let whole = self.0.checked_div(divisor.0)?;
+        if whole >= SUM_MAX / ONE {
+            return Some(Quantity(SUM_MAX));
+        }
+        let millionths = (self.0 % divisor.0).checked_mul(MILLIONTH)?.checked_div(divisor.0)?;
+        Some(Quantity(whole * ONE + millionths * MILLIONTH))
+    }
+
     /// The magnitude.
     pub fn abs(self) -> Quantity {
         Quantity(self.0.abs())

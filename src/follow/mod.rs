@@ -11,7 +11,9 @@
 //! behind, it rests as long as it works.
 
 pub mod activity;
+mod judging;
 pub mod unmet;
+pub mod watches;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

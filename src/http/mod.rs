@@ -1,5 +1,6 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
+mod alerts;
 mod allocation;
 mod analytics;
 mod analytics_question;
@@ -10,6 +11,7 @@ mod body;
 mod commands;
 pub(crate) mod configuration;
 mod console;
+mod deliveries;
 mod document;
 mod environments;
 mod form;
@@ -32,6 +34,8 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod watches;
+mod webhooks;
 mod unmet;
 
 use std::sync::Arc;
@@ -67,6 +71,8 @@ use problem::Problem;
 pub struct Limits {
     /// Whether products may be erased.
     pub allow_erasing: bool,
+    /// Whether webhooks may have addresses that are nobody's on the Internet.
+    pub allow_private_webhooks: bool,
     /// Longest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
@@ -176,6 +182,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "on hand", description = "What stock there is."),
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
+        (name = "watching", description = "What is to be told of stock, and whom."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
@@ -205,6 +212,14 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(balances::query))
         .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
+        .routes(routes!(watches::list))
+        .routes(routes!(watches::get, watches::put, watches::delete))
+        .routes(routes!(alerts::list))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay_one))
+        .routes(routes!(deliveries::replay_between))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))

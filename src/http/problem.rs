@@ -26,6 +26,12 @@ pub(crate) enum Problem {
     UnknownEnvironment(String),
     /// Erasing is not allowed by whoever started the service.
     ErasingForbidden,
+    /// The environment has no such watch.
+    UnknownWatch(String),
+    /// The environment has no such webhook.
+    UnknownWebhook(String),
+    /// The webhook has no such delivery.
+    UnknownDelivery(String),
     /// Nothing is at this path.
     NotFound,
     /// The path does not have this method.
@@ -99,6 +105,12 @@ kinds! {
         "An environment exists from its first configuration on: PUT /api/environment/{environmentId}/configuration."
     UNKNOWN_RESERVATION "unknown-reservation" 404 404 "Unknown reservation"
         "No reservation of this organization has this id at exactly these dimensions. GET reservations lists those that hold something."
+    UNKNOWN_WATCH "unknown-watch" 404 404 "Unknown watch"
+        "The environment has no watch of this name. GET watches lists those that it has; PUT watches/{name} makes one."
+    UNKNOWN_WEBHOOK "unknown-webhook" 404 404 "Unknown webhook"
+        "The environment has no webhook of this name. GET webhooks lists those that it has; PUT webhooks/{name} makes one."
+    UNKNOWN_DELIVERY "unknown-delivery" 404 404 "Unknown delivery"
+        "The webhook has no delivery of this number, or none that it still wants. GET webhooks/{name}/deliveries lists those that it has."
     NOT_FOUND "not-found" 404 404 "Nothing is here"
         "The service has nothing at this path. /docs lists what it has."
     METHOD_NOT_ALLOWED "method-not-allowed" 405 405 "The path does not have this method"
@@ -149,6 +161,9 @@ impl Problem {
             Problem::MalformedJson(_) => MALFORMED_JSON,
             Problem::UnknownEnvironment(_) => UNKNOWN_ENVIRONMENT,
             Problem::ErasingForbidden => FORBIDDEN,
+            Problem::UnknownWatch(_) => UNKNOWN_WATCH,
+            Problem::UnknownWebhook(_) => UNKNOWN_WEBHOOK,
+            Problem::UnknownDelivery(_) => UNKNOWN_DELIVERY,
             Problem::NotFound => NOT_FOUND,
             Problem::MethodNotAllowed => METHOD_NOT_ALLOWED,
             Problem::PreconditionFailed(_) => PRECONDITION_FAILED,
@@ -191,6 +206,11 @@ impl Problem {
             Problem::UnknownEnvironment(environment) => {
                 format!("there is no environment {environment:?}; its first configuration creates it")
             }
+            Problem::UnknownWatch(name) => format!("there is no watch {name:?}; PUT watches/{name} makes one"),
+            Problem::UnknownWebhook(name) => {
+                format!("there is no webhook {name:?}; PUT webhooks/{name} makes one")
+            }
+            Problem::UnknownDelivery(id) => format!("there is no delivery {id:?} to this webhook"),
             Problem::ErasingForbidden => "erasing is off; start the service with --allow-erasing, or with \
                  RINGFENCE_ALLOW_ERASING=true, if products may be erased"
                 .to_owned(),

@@ -140,6 +140,7 @@ pub async fn empty(
     )
     .execute(&mut *transaction)
     .await?;
+    super::alerts::erase(&mut transaction, environment, &organizations, &products).await?;
     sqlx::query!(
         "WITH gone AS (
              DELETE FROM activity_place a USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
