@@ -15,6 +15,7 @@ mod core;
 mod crash;
 mod faults;
 mod followers;
+mod history;
 mod horizon;
 mod hostile_input;
 mod instances;
