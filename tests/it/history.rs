@@ -3,6 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
+use time::Duration;
+use time::format_description::well_known::Rfc3339;
+use time::macros::datetime;
 
 use super::requests::{
     allocation, balance, changed, consumption, event, pointers, problem, reallocation, red, stock,
@@ -327,15 +330,10 @@ async fn a_range_is_found_by_its_time_among_many_events() {
             .filter(|i| (from..to).contains(&(i - if i % 3 == 0 { 5 } else { 0 })))
             .map(|i: i64| format!("e{i}"))
             .collect();
-        let time =
-            |minutes: i64| format!("'2030-01-01T00:00:00Z'::timestamptz + make_interval(mins => {minutes})");
-        let statement = format!(
-            "SELECT to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') || '&to=' || to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
-            time(from),
-            time(to)
-        );
-        let range: String =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut connection).await.unwrap();
+        let time = |minutes: i64| {
+            (datetime!(2030-01-01 0:00 UTC) + Duration::minutes(minutes)).format(&Rfc3339).unwrap()
+        };
+        let range = format!("{}&to={}", time(from), time(to));
         for query in ["", "organizationId=usmf&productId=Bike"] {
             let found = service.named(&format!("{query}&limit=1000&from={range}")).await;
             assert_eq!(found, expected, "{from} to {to}");

@@ -14,6 +14,7 @@ mod contract;
 mod core;
 mod crash;
 mod faults;
+mod feed;
 mod followers;
 mod history;
 mod horizon;
