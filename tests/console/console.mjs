@@ -9,7 +9,6 @@ import { ORGANIZATION, RED, REGULAR, STORE, VIP, allocate, consume, left, prepar
 const PRODUCT = "GravelBike";
 const HOSTILE = `<img src=x onerror="window.harmed=1"> '"&</script>`;
 const of = (product, more = {}) => ({ environment: "demo", organizationId: ORGANIZATION, productId: product, ...more });
-const PICTURES = process.env.CONSOLE_PICTURES;
 
 after(() => browser.close());
 
@@ -79,7 +78,6 @@ test("a sale moves the bars, an alert appears, and a reallocation made in the pa
   await until(page, "the alert is at its row", () => [...document.querySelectorAll("#rows tr")].some((row) => row.querySelector(".label").textContent === "VIP" && !row.querySelector(".badge").hidden));
   await until(page, "the alert is said", () => document.getElementById("said").textContent.includes("Alert low"));
   await assertAccessible(page);
-  if (PICTURES) await picture();
 
   await page.click("#alerts .alert button:not(.link)");
   await untilOpen(page, "command");
@@ -108,18 +106,6 @@ test("a sale moves the bars, an alert appears, and a reallocation made in the pa
   await until(page, "the history has it", () => document.querySelector("#history tr td:nth-child(2)").textContent === "reallocate");
   await close(page);
 });
-
-async function picture() {
-  for (const [name, viewport, scheme] of [["light", DESKTOP, "light"], ["dark", DESKTOP, "dark"], ["phone", PHONE, "light"]]) {
-    const page = await open(of(PRODUCT), { viewport, scheme });
-    await untilLive(page);
-    await until(page, "the alert is listed", () => document.querySelector("#alerts .alert"));
-    await until(page, "it is told when the stock runs out", () => /^in/.test(document.getElementById("total-runsout").textContent));
-    await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
-    await page.screenshot({ path: `${PICTURES}/console-${name}.png` });
-    await close(page);
-  }
-}
 
 test("the tree and a dialog are used by the keyboard alone", async () => {
   const page = await open(of("CityBike"));
