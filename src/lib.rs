@@ -26,7 +26,7 @@
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
-//!       handlers; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
+//!       handlers; `proposals.rs` proposes reallocations; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
 //!       are enabled; `partitions.rs` housekeeping; `listing.rs` lists that are read page by page
 //!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries

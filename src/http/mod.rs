@@ -20,6 +20,7 @@ mod path;
 pub(crate) mod problem;
 mod products;
 mod promises;
+mod proposals;
 pub mod reading;
 mod reservations;
 mod reserve;
@@ -199,6 +200,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(proposals::propose))
         .routes(routes!(products::list, products::switch))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))

@@ -36,6 +36,7 @@ mod problems;
 mod process;
 mod products;
 mod program;
+mod proposals;
 mod proxy;
 mod quantities;
 mod queries;
