@@ -129,7 +129,9 @@ async fn declared_shares_divide_what_the_named_and_the_pool_hold() {
     let share = |path: &str, share: Value| json!({"groups": groups(path), "share": share});
     let by = |shares: Value| json!({"shares": shares});
     let answer = ask(&service, by(json!([share("Online", json!(0.5)), share("Store", json!("0.1"))]))).await;
-    assert_eq!(short(&answer), ["allocate 30 Online".to_owned(), "unallocate 28 Store".to_owned()]);
+    assert_eq!(short(&answer), ["allocate 2 Online", "reallocate 28 Store to Online"]);
+    let answer = ask(&service, by(json!([share("Online", json!(0.2)), share("Store", json!("0.1"))]))).await;
+    assert_eq!(short(&answer), ["unallocate 28 Store", "unallocate 6 Online"], "the rest is the pool's");
     let answer = ask(&service, by(json!([share("Outlet", json!(1))]))).await;
     assert_eq!(short(&answer), ["allocate 50 Outlet"], "who holds nothing");
     let without_pool = changed(
