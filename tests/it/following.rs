@@ -184,9 +184,9 @@ async fn of_what_is_older_hours_are_kept_and_then_days_with_the_totals_that_they
         (hours(49), 288, Some("10")),
         (hours(50), 283, Some("60")),
         (hours(24 + 50), 288 - 24 * 5 - 5, Some("60")),
-        (hours(24 * 62), 48, Some("60")),
-        (hours(24 * 63), 25, None),
-        (hours(24 * 64), 2, None),
+        (hours(24 * 61), 48, Some("60")),
+        (hours(24 * 62), 25, None),
+        (hours(24 * 63), 2, None),
     ] {
         let chunk = Chunk { after: 0, until: 0, now: Timestamp(now), is_behind: false };
         let mut transaction = connection.begin().await.unwrap();

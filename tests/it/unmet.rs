@@ -31,11 +31,6 @@ async fn eventually_unmet(service: &Service, expected: &[&str]) {
     assert_eq!(unmet(service).await, expected);
 }
 
-async fn bulk(service: &Service, path: &str, lines: &[Value]) -> u16 {
-    let path = format!("/api/environment/test/{path}");
-    service.send(Method::POST, &path, &[JSON], json!(lines).to_string()).await.status
-}
-
 #[tokio::test]
 async fn what_is_refused_for_lack_of_stock_is_counted_and_nothing_else() {
     let service = Service::with_stock(10).await;
@@ -79,20 +74,6 @@ async fn an_id_that_is_tried_again_counts_once() {
     service.grant("allocation/consume", consumption("again", "Shop", 2)).await;
     service.refuse("allocation/consume", consumption("another", "Shop", 1), "insufficient-allocation").await;
     eventually("the other is counted", async || unmet(&service).await == ["Bike Shop 3 2"]).await;
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn lines_of_bulks_count_and_of_an_atomic_one_the_line_that_it_failed_by() {
-    let service = Service::with_stock(10).await;
-    service.grant("allocation/allocate", allocation("share", "Online", 4)).await;
-    let sell = |id: &str, quantity: i64| consumption(id, "Online", quantity);
-    let lines = [sell("1", 5), sell("2", 1), sell("3", 6), sell("1", 5)];
-    assert_eq!(bulk(&service, "allocation/consume", &lines).await, 207);
-    eventually_unmet(&service, &["Bike Online 11 2"]).await;
-    let lines = [sell("4", 2), sell("5", 20), sell("6", 30)];
-    assert_eq!(bulk(&service, "allocation/consume?atomic=true", &lines).await, 409);
-    eventually("the line is counted", async || unmet(&service).await == ["Bike Online 31 3"]).await;
     service.stop().await;
 }
 
