@@ -150,6 +150,7 @@ impl Shared {
                     versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
                 Err(rejection) => {
+                    // No bulk has allocates or consumes, so nothing else is noted.
                     if !dry_run {
                         self.note_unmet(&versioned, asked, &rejection.failure);
                     }
@@ -225,12 +226,7 @@ impl Shared {
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                         open.push((index, asked))
                     }
-                    Err(rejection) => {
-                        if !dry_run {
-                            self.note_unmet(&versioned, asked, &rejection.failure);
-                        }
-                        results[index] = Err(rejection.into());
-                    }
+                    Err(rejection) => results[index] = Err(rejection.into()),
                 }
             }
             if !open.is_empty() {
@@ -353,9 +349,6 @@ impl Shared {
                 }
                 Err(rejection) => {
                     let index = places.get(rejection.index).copied().unwrap_or(rejection.index);
-                    if let Some(asked) = asked.get(index).filter(|_| !dry_run) {
-                        self.note_unmet(&versioned, asked, &rejection.failure);
-                    }
                     return Err(Rejection { index, ..rejection });
                 }
             }
