@@ -25,6 +25,7 @@ mod products;
 mod promises;
 mod proposals;
 pub mod reading;
+mod rehearsing;
 mod reservations;
 mod reserve;
 mod running;

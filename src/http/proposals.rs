@@ -7,11 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-use crate::domain::command::{ProductKey, Timestamp};
+use crate::domain::command::ProductKey;
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::{DimensionPath, Pairs};
 use crate::domain::groups::GroupPath;
@@ -23,6 +21,7 @@ use crate::store;
 use crate::store::configuration::Versioned;
 use crate::store::situation::{self, Now};
 
+use super::analytics_records::rfc3339;
 use super::balances::Unanswered;
 use super::body::Sent;
 use super::commands::{json, read_product};
@@ -280,8 +279,8 @@ impl<'a> Asked<'a> {
                 reason,
             },
             reason: proposal.reason,
-            exhausted_at_before: proposal.exhausted_at_before.and_then(shown),
-            exhausted_at_after: proposal.exhausted_at_after.and_then(shown),
+            exhausted_at_before: proposal.exhausted_at_before.map(rfc3339),
+            exhausted_at_after: proposal.exhausted_at_after.map(rfc3339),
         }
     }
 }
@@ -317,8 +316,4 @@ fn add_missing(holdings: &mut Vec<Holding>, shares: &Shares) {
             holdings.push(Holding { groups: groups.clone(), ..Holding::default() });
         }
     }
-}
-
-fn shown(time: Timestamp) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000).ok()?.format(&Rfc3339).ok()
 }

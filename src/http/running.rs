@@ -10,7 +10,7 @@ use crate::domain::command::Command;
 use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
-use crate::engine::{Failure, Receipt, Rejection, Reply, rehearsal};
+use crate::engine::{Failure, Receipt, Rejection, Reply};
 use crate::store;
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event};
@@ -159,22 +159,6 @@ impl Shared {
             }
         }
         Err(Problem::Overloaded.into())
-    }
-
-    /// Finds out what commands would do: those of one unit are done together or not at all. Needs
-    /// no writer, so also while those are overloaded. Answers as many replies as there are units.
-    async fn rehearse(
-        &self,
-        units: Vec<Vec<Command>>,
-        versioned: &Arc<Versioned>,
-    ) -> Result<Vec<Reply>, Problem> {
-        let units: Vec<Vec<Arc<Command>>> =
-            units.into_iter().map(|commands| commands.into_iter().map(Arc::new).collect()).collect();
-        let replies = store::read(&self.readers, async |connection| {
-            rehearsal::rehearse(connection, &units, versioned).await
-        });
-        let outdated = || units.iter().map(|_| Err(Failure::ConfigurationChanged.into())).collect();
-        Ok(replies.await?.unwrap_or_else(outdated))
     }
 
     /// Does the lines of a bulk independently of each other, or only finds out what they would do.
