@@ -26,9 +26,10 @@
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `console.rs` serves the console, a page whose files are in `console/`; `app.js` there says what
 //!       each is for
-//!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
+//!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many;
+//!       `rehearsing.rs` only asks what they would do
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
-//!       handlers; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
+//!       handlers; `proposals.rs` proposes reallocations; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
 //!       are enabled; `partitions.rs` housekeeping; `listing.rs` lists that are read page by page
 //!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
@@ -218,6 +219,19 @@
 //! the mark of how far it is, so that each is counted once, by whichever instance has the mark's row.
 //! Activity is kept as running totals by the minute: any range is one row less another, however long
 //! it is. See `follow/mod.rs` and `domain/activity.rs`.
+//!
+//! **A dry run is judged by the writer's own code, and by no writer.** It reads what the command needs in
+//! one read-only transaction, and decides by the same function: what it answers is what a writer would
+//! have answered at that moment. So it waits for no queue and is answered under overload too, writes nothing and
+//! remembers nothing. A bulk is one as a whole or not at all, because a line sees what those before it
+//! did. See `engine/rehearsal.rs`.
+//!
+//! **An explanation is part of the outcome.** The core makes it of what the decision saw, only where it is
+//! asked for, and it is kept with the event, in names: so a repeat answers the same bytes, and a replay
+//! makes the same again. See `domain/explanation.rs`.
+//!
+//! **A proposal's id is of the state that it was made in**, and of who gives and who gets; not of the
+//! quantity. Two who ask in the same state cannot both do the same. See `domain/proposal.rs`.
 //!
 //! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
 //! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is

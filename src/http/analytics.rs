@@ -94,7 +94,7 @@ pub(super) struct QueryParameters {
 ///   whole seconds. It is null where nothing was consumed within the window.
 /// - `unmetQuantity` and `unmetCount`, what consumes and allocates asked for that were refused for lack of
 ///   stock, and how many they were: 8 and 3. The same id counts once while an instance remembers it, among
-///   its latest 8,192; of an atomic bulk the line counts for which there was not enough. A crash may lose the counts of the
+///   its latest 8,192, and counts for ever, also if it is granted later. A crash may lose the counts of the
 ///   last second.
 /// - `idle`, balances of which nothing was consumed within the window: 0, but 5 of `Online/Staff`; so with
 ///   `levels=1`, `Online` has a balance of 25, of which 5 are idle.

@@ -30,7 +30,9 @@ mod path;
 pub(crate) mod problem;
 mod products;
 mod promises;
+mod proposals;
 pub mod reading;
+mod rehearsing;
 mod reservations;
 mod reserve;
 mod running;
@@ -229,6 +231,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(proposals::propose))
         .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
         .routes(routes!(watches::list))
