@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod alerts;
 mod allocation;
 mod bad_input;
 mod bulk;
@@ -39,6 +40,7 @@ mod proxy;
 mod quantities;
 mod queries;
 mod raw;
+mod receiver;
 mod readme;
 mod repeats;
 mod requests;
@@ -54,3 +56,6 @@ mod support;
 mod tidy;
 mod trust;
 mod verify;
+mod watches;
+mod webhooks;
+mod webhooks_apart;
