@@ -30,9 +30,9 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod unmet;
 mod watches;
 mod webhooks;
-mod unmet;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

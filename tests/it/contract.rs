@@ -26,7 +26,11 @@ pub fn check(method: &Method, path: &str, answer: &Answer) {
     let response = responses.get(&answer.status.to_string()).or_else(|| responses.get("default"));
     let response = response.unwrap_or_else(|| panic!("{method} {path} does not document {}", answer.status));
     if answer.status == 204 {
-        assert!(response.get("content").is_none() && answer.text.is_empty(), "{method} {path}: {}", answer.text);
+        assert!(
+            response.get("content").is_none() && answer.text.is_empty(),
+            "{method} {path}: {}",
+            answer.text
+        );
         return;
     }
     let (kind, content) = response["content"].as_object().unwrap().iter().next().unwrap();

@@ -41,6 +41,16 @@ impl Service {
         self.grant("onhand", changed(stock(&format!("stock {product}"), 100), of.clone())).await;
         let body = changed(allocation(&format!("share {product}"), "Online", 1), of);
         self.grant("allocation/allocate", body).await;
+        self.follows(product, true).await;
+    }
+
+    /// Waits until an alert of a product is open, or is not.
+    async fn follows(&self, product: &str, is_open: bool) {
+        eventually(&format!("an alert of {product} is open: {is_open}"), async || {
+            let open = self.read("alerts?state=open").await;
+            open.as_array().unwrap().iter().any(|alert| alert["productId"] == product) == is_open
+        })
+        .await;
     }
 
     /// Gives a product so much that its alert closes, and takes it away again.
@@ -49,12 +59,7 @@ impl Service {
         for (path, name) in [("allocation/allocate", "up"), ("allocation/unallocate", "down")] {
             let body = allocation(&format!("{name} {product} {round}"), "Online", 10);
             self.grant(path, changed(body, of.clone())).await;
-            let count = usize::from(name == "down");
-            eventually("the alert follows", async || {
-                let open = self.read("alerts?state=open").await;
-                open.as_array().unwrap().iter().filter(|alert| alert["productId"] == product).count() == count
-            })
-            .await;
+            self.follows(product, name == "down").await;
         }
     }
 
@@ -176,7 +181,8 @@ async fn a_product_that_fails_holds_up_itself_and_nobody_else() {
     assert!(dead.iter().all(|delivery| delivery["status"] == 503 && delivery["attempts"] == 3), "{dead:?}");
     assert_eq!(dead[0]["error"], "answered 503");
     let ids: Vec<String> = receiver.of("Bad").iter().map(|message| message.id().to_owned()).collect();
-    let order: Vec<&str> = dead.iter().rev().map(|delivery| delivery["messageId"].as_str().unwrap()).collect();
+    let order: Vec<&str> =
+        dead.iter().rev().map(|delivery| delivery["messageId"].as_str().unwrap()).collect();
     let expected: Vec<&str> = order.iter().flat_map(|id| [*id; 3]).collect();
     assert_eq!(ids, expected, "no message is sent before the one before it is done with");
     let opened: Vec<String> = ["opened", "closed", "opened"].map(|kind| format!("alert.{kind}")).to_vec();
@@ -299,13 +305,19 @@ async fn private_addresses_are_refused_as_they_are_and_by_any_name() {
     service.run_low("Bike").await;
     let dead = service.delivered("dead", 1).await;
     let error = dead[0]["error"].as_str().unwrap();
-    assert!(error.starts_with("the host has the address ") && error.contains("a loopback address"), "{error}");
+    assert!(
+        error.starts_with("the host has the address ") && error.contains("a loopback address"),
+        "{error}"
+    );
     // What was allowed once is not for ever.
     let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
     sqlx::query("UPDATE webhook SET url = $1").bind(&receiver.url).execute(&mut connection).await.unwrap();
     service.run_low("Helmet").await;
     let dead = service.delivered("dead", 2).await;
-    assert!(dead[0]["error"].as_str().unwrap().starts_with("the address must begin with https://"), "{dead:?}");
+    assert!(
+        dead[0]["error"].as_str().unwrap().starts_with("the address must begin with https://"),
+        "{dead:?}"
+    );
     assert_eq!(receiver.messages().len(), 0);
     service.stop().await;
 }
@@ -328,7 +340,8 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
 async fn webhooks_are_kept_shown_and_refused_in_words() {
     let service = service(&QUICK).await;
     let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-    let given = json!({"url": "https://example.com/", "watches": ["Low"], "enabled": false, "secret": secret});
+    let given =
+        json!({"url": "https://example.com/", "watches": ["Low"], "enabled": false, "secret": secret});
     let made = service.put("webhooks/One", &given).await;
     let shown = json!({"name": "one", "url": "https://example.com/", "watches": ["low"], "enabled": false});
     assert_eq!((made.status, made.json()), (200, shown.clone()), "who gives a secret knows it");

@@ -45,7 +45,9 @@ async fn run(client: &Client, round: usize) {
     }
     eventually("all are closed", async || open(client).await == 0).await;
     for number in 0..PRODUCTS {
-        client.done("allocation/consume", consume(&format!("c{number}-{round}"), &format!("P{number}"), 5)).await;
+        client
+            .done("allocation/consume", consume(&format!("c{number}-{round}"), &format!("P{number}"), 5))
+            .await;
     }
     eventually("all are open", async || open(client).await == PRODUCTS).await;
 }
@@ -114,7 +116,8 @@ async fn an_instance_that_is_killed_between_sending_and_recording_loses_nothing(
     let mut delivered = Vec::new();
     eventually("all are delivered", async || {
         let path = "webhooks/one/deliveries?state=delivered";
-        delivered = client.send(Method::GET, path, &Value::Null).await.unwrap().json().as_array().unwrap().clone();
+        delivered =
+            client.send(Method::GET, path, &Value::Null).await.unwrap().json().as_array().unwrap().clone();
         delivered.len() == PRODUCTS
     })
     .await;
