@@ -32,6 +32,8 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
+//!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `events.rs` the history, `event_record.rs` an event as it is shown; `events_stream.rs` the live
 //!       streams, `feed.rs` the tail of the ledger that they share

@@ -2,6 +2,9 @@
 
 mod alerts;
 mod allocation;
+mod analytics;
+mod analytics_question;
+mod analytics_records;
 mod around;
 mod balances;
 mod body;
@@ -226,6 +229,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
         .routes(routes!(watches::list))
         .routes(routes!(watches::get, watches::put, watches::delete))

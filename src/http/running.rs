@@ -142,6 +142,7 @@ impl Shared {
                     versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
                 Err(Rejection { failure, .. }) => {
+                    // No bulk has allocates or consumes, so nothing else is noted.
                     self.note_unmet(&versioned, asked, &failure);
                     return Err(failure.into());
                 }
@@ -189,10 +190,7 @@ impl Shared {
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                         open.push((index, asked))
                     }
-                    Err(Rejection { failure, .. }) => {
-                        self.note_unmet(&versioned, asked, &failure);
-                        results[index] = Err(failure.into());
-                    }
+                    Err(Rejection { failure, .. }) => results[index] = Err(failure.into()),
                 }
             }
             if !open.is_empty() {
@@ -290,11 +288,7 @@ impl Shared {
                     versioned = self.environments.current(&environment.id).await.map_err(failure)?;
                 }
                 Err(Rejection { index, failure }) => {
-                    let index = places.get(index).copied().unwrap_or(index);
-                    if let Some(asked) = asked.get(index) {
-                        self.note_unmet(&versioned, asked, &failure);
-                    }
-                    return Err(Rejection { index, failure });
+                    return Err(Rejection { index: places.get(index).copied().unwrap_or(index), failure });
                 }
             }
         }

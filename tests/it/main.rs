@@ -6,6 +6,7 @@
 
 mod alerts;
 mod allocation;
+mod analytics;
 mod bad_input;
 mod bulk;
 mod configuration;
@@ -17,6 +18,7 @@ mod crash;
 mod faults;
 mod feed;
 mod followers;
+mod following;
 mod history;
 mod horizon;
 mod hostile_input;
@@ -57,6 +59,7 @@ mod service;
 mod support;
 mod tidy;
 mod trust;
+mod unmet;
 mod verify;
 mod watches;
 mod webhooks;
