@@ -40,11 +40,17 @@
 //!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `events.rs` the history, `event_record.rs` an event as it is shown; `events_stream.rs` the live
 //!       streams, `feed.rs` the tail of the ledger that they share
+//!     - `watches.rs`, `alerts.rs`, `webhooks.rs`, `deliveries.rs` what is watched for, what was found,
+//!       and whom it is told
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
 //!     - `mod.rs` who takes them, and how far they are; `activity.rs` what was done with what is set
 //!       aside; `unmet.rs` hands on the demand that was not met
+//!     - `watches.rs` which balances and nodes watches are to judge, `judging.rs` judges them
+//! - `deliver/`: sends notices of alerts to webhooks
+//!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
+//!       that is private
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -61,6 +67,8 @@
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
+//!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
+//!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
@@ -76,6 +84,7 @@
 //!       was not met
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `history.rs` which events are asked for, and what an event did
+//!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -97,7 +106,7 @@
 //! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
 //! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
 //! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
-//! of `http`, `engine` and `follow`; `follow` stands on `store` and `domain`, and is started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! of `http`, `engine`, `follow` and `deliver`; `follow` and `deliver` stand on `store` and `domain`, and are started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
 //! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
 //! when an arrow turns.
 //!

@@ -130,7 +130,8 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        let (unmet, feed) = (Arc::default(), Arc::new(Feed::new(readers.clone(), limits.streams_max, stop)));
+        let unmet = Arc::default();
+        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
     }
 

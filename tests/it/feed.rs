@@ -209,7 +209,7 @@ async fn nothing_is_handed_on_before_an_event_that_may_still_come_and_foreign_wo
         super::horizon::insert(&mut hanging, &hangs).await;
         let later = format!("later-{is_committed}");
         service.grant("onhand", stock(&later, 1)).await;
-        let early = tokio::time::timeout(Duration::from_millis(300), reader.event()).await;
+        let early = tokio::time::timeout(Duration::from_millis(1_500), reader.event()).await;
         assert!(early.is_err(), "{early:?}");
         let expected = match is_committed {
             true => {

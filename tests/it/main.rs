@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod alerts;
 mod allocation;
 mod analytics;
 mod bad_input;
@@ -19,8 +20,8 @@ mod explanations;
 mod faults;
 mod feed;
 mod followers;
-mod history;
 mod following;
+mod history;
 mod horizon;
 mod hostile_input;
 mod instances;
@@ -47,6 +48,7 @@ mod quantities;
 mod queries;
 mod raw;
 mod readme;
+mod receiver;
 mod rehearsals;
 mod repeats;
 mod requests;
@@ -63,3 +65,6 @@ mod tidy;
 mod trust;
 mod unmet;
 mod verify;
+mod watches;
+mod webhooks;
+mod webhooks_apart;
