@@ -113,7 +113,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// Why a query has no answer under a configuration.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// The configuration is against it.
     Refused(Refusal),
     /// The configuration is not the current one.

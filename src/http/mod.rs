@@ -1,13 +1,23 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
+mod alerts;
 mod allocation;
+mod analytics;
+mod analytics_question;
+mod analytics_records;
 mod around;
 mod balances;
 mod body;
 mod commands;
 pub(crate) mod configuration;
+mod console;
+mod deliveries;
 mod document;
 mod environments;
+mod event_record;
+mod events;
+mod events_stream;
+mod feed;
 mod form;
 mod hardupdate;
 mod health;
@@ -20,7 +30,9 @@ mod path;
 pub(crate) mod problem;
 mod products;
 mod promises;
+mod proposals;
 pub mod reading;
+mod rehearsing;
 mod reservations;
 mod reserve;
 mod running;
@@ -28,6 +40,9 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod unmet;
+mod watches;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -39,7 +54,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
 use sqlx::PgPool;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi as Document, Required};
@@ -49,11 +64,13 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
+use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::store;
 use crate::store::configuration::Versioned;
 
 use environments::Environments;
+use feed::Feed;
 use problem::Problem;
 
 /// The limits of HTTP.
@@ -61,6 +78,8 @@ use problem::Problem;
 pub struct Limits {
     /// Whether products may be erased.
     pub allow_erasing: bool,
+    /// Whether webhooks may have addresses that are nobody's on the Internet.
+    pub allow_private_webhooks: bool,
     /// Longest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
@@ -72,6 +91,10 @@ pub struct Limits {
     pub all_bodies_bytes_max: usize,
     /// Longest time until a body is complete.
     pub body_time_max: Duration,
+    /// Live streams that are open at once.
+    pub streams_max: usize,
+    /// Between two heartbeats of a live stream.
+    pub heartbeat_time: Duration,
 }
 
 /// What the handlers share.
@@ -83,20 +106,38 @@ pub struct Shared {
     streams: store::onhand::Streams,
     limits: Limits,
     draining: Arc<AtomicBool>,
+    /// The tail of the ledger, for live streams.
+    feed: Arc<Feed>,
     /// Held by who erases: one at a time.
     erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
+    /// Demand that was refused, until it is handed on.
+    unmet: Arc<std::sync::Mutex<Unmet>>,
 }
 
 impl Shared {
-    /// Puts together what the handlers need; `draining` is what readiness goes by.
-    pub fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
+    /// Puts together what the handlers need; `draining` is what readiness goes by, and `stop` ends
+    /// what would never end by itself.
+    pub fn new(
+        engine: Handle,
+        readers: PgPool,
+        limits: Limits,
+        draining: Arc<AtomicBool>,
+        stop: watch::Receiver<bool>,
+    ) -> Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        Shared { engine, environments, readers, streams, limits, draining, erasing, room }
+        let unmet = Arc::default();
+        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
+        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
+    }
+
+    /// The demand that is refused, for who hands it on.
+    pub fn unmet(&self) -> Arc<std::sync::Mutex<Unmet>> {
+        Arc::clone(&self.unmet)
     }
 }
 
@@ -162,6 +203,8 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "on hand", description = "What stock there is."),
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
+        (name = "watching", description = "What is to be told of stock, and whom."),
+        (name = "history", description = "What happened, and what happens."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
@@ -189,7 +232,19 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(proposals::propose))
+        .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
+        .routes(routes!(watches::list))
+        .routes(routes!(watches::get, watches::put, watches::delete))
+        .routes(routes!(alerts::list))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay_one))
+        .routes(routes!(deliveries::replay_between))
+        .routes(routes!(events::list))
+        .routes(routes!(events_stream::stream))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))
@@ -224,6 +279,7 @@ pub fn router(shared: Shared) -> Router {
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml.clone())),
         )
         .merge(swagger)
+        .merge(console::routes())
         // This holds for the routes that are there already, so it comes last.
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .fallback(async || Problem::NotFound)

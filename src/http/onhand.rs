@@ -16,6 +16,7 @@ use super::body::Sent;
 use super::commands::{Asked, Line, Unreadable, finish, groups_name, read_target};
 use super::form::{Form, items};
 use super::problem::{Problem, ProblemBody};
+use super::rehearsing::{check_explained, is_dry_run};
 use super::{App, Environment, commands, schema};
 
 /// Most lines of a bulk.
@@ -24,6 +25,8 @@ pub(super) const LINES_MAX: usize = 5_000;
 /// The properties of an on-hand change.
 pub(super) const CHANGE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -31,16 +34,24 @@ pub(super) const CHANGE: &[&str] = &[
     "quantities",
     "groups",
     "targetGroups",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a set.
 pub(super) const SET: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
     "dimensions",
     "quantities",
     "modifiedDateTimeUTC",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 pub(super) fn read_change<'a>(
@@ -72,7 +83,7 @@ pub(super) fn read_set<'a>(body: &'a [u8], environment: &Value, source: &str) ->
 }
 
 /// Reads a time; one without an offset is UTC, as the property's name says.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let bare = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second][optional [.[subsecond]]]");
     let time = OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| PrimitiveDateTime::parse(text, &bare).map(PrimitiveDateTime::assume_utc))
@@ -98,6 +109,11 @@ pub(super) struct BulkOptions {
     #[serde(default)]
     #[param(required = false, default = false)]
     atomic: bool,
+    /// Whether it is only answered what would happen: each line as after those before it, and
+    /// nothing is done. The lines may say so themselves, all of them or none.
+    #[serde(default, rename = "dryRun")]
+    #[param(required = false, default = false)]
+    dry_run: bool,
 }
 
 pub(super) type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
@@ -121,11 +137,14 @@ pub(super) async fn run_bulk(
     options: Options,
     lines: Result<Vec<Line<'_>>, Problem>,
 ) -> Result<Response<Body>, Problem> {
-    let Query(options) =
-        options.map_err(|_| Problem::invalid("", "is not the matter: ?atomic must be true or false"))?;
+    let Query(options) = options
+        .map_err(|_| Problem::invalid("", "is not the matter: ?atomic and ?dryRun must be true or false"))?;
+    let lines = lines?;
+    let dry_run = is_dry_run(options.dry_run, &lines)?;
+    check_explained(&lines)?;
     match options.atomic {
-        true => app.run_together(environment, lines?).await,
-        false => app.run_lines(environment, lines?).await,
+        true => app.run_together(environment, lines, dry_run).await,
+        false => app.run_lines(environment, lines, dry_run).await,
     }
 }
 
