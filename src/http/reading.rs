@@ -17,8 +17,8 @@ use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
-    balances, configuration, hardupdate, onhand_query, onhand_records, partitions, products, reservations,
-    schedule,
+    balances, configuration, events, hardupdate, onhand_query, onhand_records, partitions, products,
+    reservations, schedule,
 };
 
 /// A command, or the body of the answer that says why it is none.
@@ -49,6 +49,7 @@ pub const REQUESTS: &[&str] = &[
     "configuration/hardupdate",
     "allocation/products",
     "partitions/cleanupalldata",
+    "events?",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -84,6 +85,10 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
         "configuration/hardupdate" => none(foreign(text)),
         "allocation/products" => none(products::read(text).map(drop)),
         "partitions/cleanupalldata" => none(partitions::read(text).map(drop)),
+        "events?" => none(events::Asked::read(&address(text)).and_then(|asked| {
+            asked.filter(configuration)?;
+            Ok(())
+        })),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
