@@ -55,6 +55,7 @@ FITTING = {
     "format": ["json", "ndjson"],
     "actor": ["ann"],
     "reference": ["SO-1/1"],
+    "reason": ["a promotion"],
     "atpfromdate": [day(0), day(3)],
     "atptodate": [day(5), day(60)],
 }
