@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
-    analytics_question, balances, configuration, hardupdate, onhand_query, onhand_records, partitions,
+    analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records, partitions,
     products, proposals, reservations, schedule,
 };
 
@@ -51,6 +51,7 @@ pub const REQUESTS: &[&str] = &[
     "partitions/cleanupalldata",
     "allocation/proposals",
     "allocation/analytics?",
+    "events?",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -91,6 +92,10 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
             Ok(())
         })),
         "allocation/analytics?" => none(analytics(&address(text), configuration)),
+        "events?" => none(events::Asked::read(&address(text)).and_then(|asked| {
+            asked.filter(configuration)?;
+            Ok(())
+        })),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
