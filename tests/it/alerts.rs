@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::feed::Reader;
 use super::load::{Client, allocation, consume, on_hand};
 use super::process::Program;
 use super::requests::{changed, stock};
@@ -67,4 +68,52 @@ async fn an_alert_is_opened_once_by_whichever_instance_is_there() {
     products.dedup();
     assert_eq!((alerts.len(), products.len()), (PRODUCTS, PRODUCTS), "{alerts:?}");
     second.stop().await;
+}
+
+/// The next things that a stream tells of alerts.
+async fn told(reader: &mut Reader, count: usize) -> Vec<Value> {
+    let mut told = Vec::new();
+    while told.len() < count {
+        told.extend(reader.message().await.expect("the stream goes on").alert);
+    }
+    told
+}
+
+#[tokio::test]
+async fn the_live_feed_tells_of_alerts_and_is_resumed_without_a_gap() {
+    let service = Service::with_stock(100).await;
+    service.watch("low", json!({"balanceAtOrBelow": 5})).await;
+    let mut now = Reader::open(&service.base, "", None).await;
+    let mut other = Reader::open(&service.base, "productId=Helmet", None).await;
+    let mut of_group = Reader::open(&service.base, "group.channel=Online", None).await;
+    service.grant("allocation/allocate", super::requests::allocation("a", "Online", 5)).await;
+    let opened = told(&mut now, 1).await.remove(0);
+    assert_eq!(told(&mut of_group, 1).await, [opened.clone()]);
+    let alert = service.open_alerts(1).await.remove(0);
+    let expected = json!({"type": "alert.opened", "timestamp": alert["openedAt"], "data": alert});
+    assert_eq!(opened, expected);
+    let last = now.last.clone().unwrap();
+    assert_eq!(last.split_once('-').unwrap().1, alert["sequence"].to_string(), "{last}");
+    drop(now);
+    // What happens while nobody listens is told to who comes back, each once.
+    let mut expected = Vec::new();
+    for (round, path) in ["allocation/allocate", "allocation/unallocate"].iter().cycle().take(4).enumerate() {
+        let body = super::requests::allocation(&format!("r{round}"), "Online", 10);
+        service.grant(path, body).await;
+        service.open_alerts(round % 2).await;
+        expected.push(["alert.closed", "alert.opened"][round % 2]);
+    }
+    let mut back = Reader::open(&service.base, "", Some(&last)).await;
+    let missed = told(&mut back, 4).await;
+    let kinds: Vec<&str> = missed.iter().map(|told| told["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, expected);
+    let sequences: Vec<i64> = missed.iter().map(|told| told["data"]["sequence"].as_i64().unwrap()).collect();
+    assert!(sequences.is_sorted() && sequences[0] > alert["sequence"].as_i64().unwrap(), "{sequences:?}");
+    // It goes on from there, and only with what is asked for.
+    let helmet = json!({"productId": "Helmet"});
+    service.grant("onhand", changed(stock("h", 10), helmet.clone())).await;
+    service.grant("allocation/allocate", changed(super::requests::allocation("b", "Store", 1), helmet)).await;
+    assert_eq!(told(&mut back, 1).await[0]["data"]["productId"], "Helmet");
+    assert_eq!(told(&mut other, 1).await[0]["data"]["productId"], "Helmet");
+    service.stop().await;
 }
