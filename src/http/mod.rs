@@ -132,6 +132,8 @@ impl Shared {
         let erasing = Arc::default();
         let unmet = Arc::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
+        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
+        let unmet = Arc::default();
         Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
     }
 
