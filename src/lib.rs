@@ -34,6 +34,8 @@
 //!       days to come
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
+//! - `follow/`: what is kept of events beside the books
+//!     - `mod.rs` who takes them, and how far it is; `store/follow.rs` keeps that
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -78,7 +80,7 @@
 //! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
 //! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
 //! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
-//! of `http` and `engine`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! of `http`, `engine` and `follow`; `follow` stands on `store` and `domain`, and is started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
 //! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
 //! when an arrow turns.
 //!
@@ -210,6 +212,7 @@ pub mod demo;
 pub mod domain;
 pub mod embedded;
 pub mod engine;
+pub mod follow;
 pub mod http;
 pub mod settings;
 pub mod store;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{engine, http};
+use crate::{engine, follow, http};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
 #[derive(Debug, Parser)]
@@ -144,6 +144,17 @@ const BULK_LINES_MAX: usize = 5_000;
 /// one since: without requests it could not notice that it will again.
 const TROUBLE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long who follows the ledger and has everything waits before it looks again.
+const FOLLOW_POLL: Duration = Duration::from_millis(200);
+/// How long it is left alone where there are no events.
+const FOLLOW_TICK: Duration = Duration::from_secs(1);
+/// Longest that it may take for one chunk, of as many event ids at most.
+const FOLLOW_CHUNK_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most event ids of a chunk: more than come between two looks, and little memory.
+const FOLLOW_CHUNK_IDS_MAX: i64 = 10_000;
+/// Longest wait of who follows after a failure.
+const FOLLOW_BACKOFF_MAX: Duration = Duration::from_secs(2);
+
 impl Serve {
     /// Longest that one exchange with the database may take.
     pub fn round_trip_max(&self) -> Duration {
@@ -162,6 +173,18 @@ impl Serve {
             round_trip_max: self.round_trip_max(),
             batch_time_max: self.round_trip_max() / 2,
             trouble_time_max: TROUBLE_TIME_MAX,
+        }
+    }
+
+    /// The limits of who follows the ledger.
+    pub fn follow_limits(&self) -> follow::Limits {
+        follow::Limits {
+            connect_max: self.round_trip_max(),
+            poll: FOLLOW_POLL,
+            tick: FOLLOW_TICK,
+            chunk_time_max: FOLLOW_CHUNK_TIME_MAX,
+            chunk_ids_max: FOLLOW_CHUNK_IDS_MAX,
+            backoff_max: FOLLOW_BACKOFF_MAX,
         }
     }
 

@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::domain::name::Value;
 
-use super::{StoreError, configuration};
+use super::{StoreError, configuration, follow};
 
 /// Longest wait for a batch that may itself wait for what is locked already: who erases gives
 /// way, long before PostgreSQL would look for a deadlock.
@@ -66,6 +66,9 @@ pub async fn empty(
         partitions.iter().map(|partition| partition.organization.as_str()).collect();
     let products: Vec<&str> = partitions.iter().map(|partition| partition.product.as_str()).collect();
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    // First, while nobody waits for this transaction: who follows may be in the middle of a chunk
+    // with events of these products, and would write down what is to be gone.
+    follow::hold_up(&mut transaction).await?;
     let mut version = None;
     match order {
         Order::EnvironmentFirst => version = configuration::lock(&mut transaction, environment).await?,

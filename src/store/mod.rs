@@ -3,6 +3,7 @@
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
+pub mod follow;
 pub mod horizon;
 pub mod ledger;
 pub mod migrate;
