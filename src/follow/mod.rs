@@ -10,6 +10,8 @@
 //! It reads up to the settled horizon (`store/horizon.rs`), on a connection of its own; when it is
 //! behind, it rests as long as it works.
 
+pub mod snapshots;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::Connection;
@@ -53,7 +55,7 @@ pub struct Chunk {
 }
 
 /// Something that follows the ledger.
-pub trait Follower: Send + 'static {
+pub trait Follower: Send + Sync + 'static {
     /// Its name in the table `follower`.
     fn name(&self) -> &'static str;
 

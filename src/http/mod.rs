@@ -1,6 +1,7 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
 mod allocation;
+mod as_of;
 mod around;
 mod balances;
 mod body;
@@ -81,6 +82,8 @@ pub struct Shared {
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
+    /// How far the ledger is settled.
+    horizon: store::horizon::Horizon,
     limits: Limits,
     draining: Arc<AtomicBool>,
     /// Held by who erases: one at a time.
@@ -95,8 +98,8 @@ impl Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
-        let erasing = Arc::default();
-        Shared { engine, environments, readers, streams, limits, draining, erasing, room }
+        let (erasing, horizon) = Default::default();
+        Shared { engine, environments, readers, streams, horizon, limits, draining, erasing, room }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod onhand;
 pub mod past;
+pub mod past_onhand;
 pub mod query;
 pub mod replay;
 pub mod reservations;

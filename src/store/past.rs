@@ -16,7 +16,7 @@ use super::replay::Rules;
 use super::{StoreError, snapshots, state, text};
 
 /// Events that are read at once.
-const PAGE_EVENTS: i64 = 1_000;
+pub(super) const PAGE_EVENTS: u64 = 1_000;
 
 /// A point of the ledger, as a client names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl<'a> Product<'a> {
         Ok(Product { key, configuration, stock, event_id })
     }
 
-    /// Replays its next events up to one, a page of them. Answers whether there may be more.
+    /// Replays its next events up to one, `most` of them. Answers how many there were.
     ///
     /// # Errors
     /// When the database does not answer, or the ledger does not come to what it says.
@@ -128,9 +128,10 @@ impl<'a> Product<'a> {
         connection: &mut PgConnection,
         rules: &mut Rules,
         until: i64,
-    ) -> Result<bool, StoreError> {
+        most: u64,
+    ) -> Result<u64, StoreError> {
         let range = (self.event_id, until);
-        let page = ledger::page_of(connection, self.key, range, PAGE_EVENTS, self.configuration).await?;
+        let page = ledger::page_of(connection, self.key, range, most as i64, self.configuration).await?;
         self.add_freed(connection, &page).await?;
         for recorded in &page {
             let wrong = rules.replay(connection, recorded, &mut self.stock).await?;
@@ -140,7 +141,7 @@ impl<'a> Product<'a> {
             }
             self.event_id = recorded.event_id;
         }
-        Ok(page.len() as i64 == PAGE_EVENTS)
+        Ok(page.len() as u64)
     }
 
     /// Adds the reservations that events name and a snapshot has not: those that were freed before
@@ -184,6 +185,6 @@ pub async fn stock(
     until: i64,
 ) -> Result<Stock, StoreError> {
     let mut product = Product::before(connection, key, configuration, until).await?;
-    while product.replay_page(connection, rules, until).await? {}
+    while product.replay_page(connection, rules, until, PAGE_EVENTS).await? == PAGE_EVENTS {}
     Ok(product.stock)
 }
