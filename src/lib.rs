@@ -32,10 +32,12 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
-//!     - `mod.rs` who takes them, and how far it is; `store/follow.rs` keeps that
+//!     - `mod.rs` who takes them, and how far they are; `activity.rs` what was done with what is set
+//!       aside; `unmet.rs` hands on the demand that was not met
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -47,6 +49,8 @@
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `horizon.rs` up to where the ledger is settled, for who reads it on
 //!     - `reservations.rs` finds and lists reservations
+//!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
+//!       set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
@@ -59,6 +63,8 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
+//!     - `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
+//!       was not met
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -196,6 +202,12 @@
 //! own with a time of their own, and a client that reads slowly holds up nobody else. An answer that
 //! cannot be written to its end is cut off, and cannot be taken for a whole one. See
 //! `http/onhand_records.rs`.
+//!
+//! **What is made of the ledger beside the books follows it.** Commands write nothing of it and wait for
+//! none of it. A follower takes the events up to the settled horizon, a chunk in one transaction with
+//! the mark of how far it is, so that each is counted once, by whichever instance has the mark's row.
+//! Activity is kept as running totals by the minute: any range is one row less another, however long
+//! it is. See `follow/mod.rs` and `domain/activity.rs`.
 //!
 //! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
 //! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is

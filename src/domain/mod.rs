@@ -1,6 +1,7 @@
 //! The pure core: every rule of the service, with no IO, no clock and no randomness. It
 //! cannot fail, only refuse.
 
+pub mod activity;
 pub mod command;
 pub mod configuration;
 pub mod decide;
@@ -22,3 +23,4 @@ pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod stories;
+pub mod unmet;

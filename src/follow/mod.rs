@@ -10,7 +10,9 @@
 //! It reads up to the settled horizon (`store/horizon.rs`), on a connection of its own; when it is
 //! behind, it rests as long as it works.
 
+pub mod activity;
 pub mod snapshots;
+pub mod unmet;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -90,13 +92,17 @@ impl Followers {
 
     /// Lets one more follow, until all are stopped.
     pub fn start(&mut self, follower: impl Follower) {
+        self.run(Following::new(follower, self.options.clone(), self.limits.clone()).run());
+    }
+
+    /// Does something beside, until all are stopped. What is cut off in the middle of a transaction
+    /// is undone with its connection.
+    pub fn run(&mut self, beside: impl Future<Output = ()> + Send + 'static) {
         let mut stopped = self.stop.subscribe();
-        let following = Following::new(follower, self.options.clone(), self.limits.clone());
         self.tasks.spawn(async move {
-            // What is cut off in the middle is undone with its connection.
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => {}
-                () = following.run() => {}
+                () = beside => {}
             }
         });
     }

@@ -29,6 +29,7 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod unmet;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -50,6 +51,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
+use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::store;
 use crate::store::configuration::Versioned;
@@ -90,6 +92,8 @@ pub struct Shared {
     erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
+    /// Demand that was refused, until it is handed on.
+    unmet: Arc<std::sync::Mutex<Unmet>>,
 }
 
 impl Shared {
@@ -98,8 +102,15 @@ impl Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
-        let (erasing, horizon) = Default::default();
-        Shared { engine, environments, readers, streams, horizon, limits, draining, erasing, room }
+        let erasing = Arc::default();
+        let unmet = Arc::default();
+        let horizon = Default::default();
+        Shared { engine, environments, readers, streams, horizon, limits, draining, erasing, room, unmet }
+    }
+
+    /// The demand that is refused, for who hands it on.
+    pub fn unmet(&self) -> Arc<std::sync::Mutex<Unmet>> {
+        Arc::clone(&self.unmet)
     }
 }
 

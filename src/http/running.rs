@@ -141,7 +141,10 @@ impl Shared {
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                     versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
-                Err(Rejection { failure, .. }) => return Err(failure.into()),
+                Err(Rejection { failure, .. }) => {
+                    self.note_unmet(&versioned, asked, &failure);
+                    return Err(failure.into());
+                }
             }
         }
         Err(Problem::Overloaded)
@@ -186,7 +189,10 @@ impl Shared {
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                         open.push((index, asked))
                     }
-                    Err(Rejection { failure, .. }) => results[index] = Err(failure.into()),
+                    Err(Rejection { failure, .. }) => {
+                        self.note_unmet(&versioned, asked, &failure);
+                        results[index] = Err(failure.into());
+                    }
                 }
             }
             if !open.is_empty() {
@@ -284,7 +290,11 @@ impl Shared {
                     versioned = self.environments.current(&environment.id).await.map_err(failure)?;
                 }
                 Err(Rejection { index, failure }) => {
-                    return Err(Rejection { index: places.get(index).copied().unwrap_or(index), failure });
+                    let index = places.get(index).copied().unwrap_or(index);
+                    if let Some(asked) = asked.get(index) {
+                        self.note_unmet(&versioned, asked, &failure);
+                    }
+                    return Err(Rejection { index, failure });
                 }
             }
         }

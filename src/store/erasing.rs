@@ -141,6 +141,22 @@ pub async fn empty(
     .execute(&mut *transaction)
     .await?;
     forget_past(&mut transaction, environment, (&organizations, &products)).await?;
+    sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM activity_place a USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+             WHERE a.environment_id = $1 AND a.organization_id = p.organization_id AND a.product_id = p.product_id
+             RETURNING a.place_id
+         ), demanded AS (
+             DELETE FROM unmet_demand u USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+             WHERE u.environment_id = $1 AND u.organization_id = p.organization_id AND u.product_id = p.product_id
+         )
+         DELETE FROM activity a USING gone WHERE a.place_id = gone.place_id",
+        environment,
+        &organizations as &[&str],
+        &products as &[&str],
+    )
+    .execute(&mut *transaction)
+    .await?;
     // No batch of the environment is under way, so all events of the products are there.
     sqlx::query!(
         "INSERT INTO erasure AS e (environment_id, organization_id, product_id, until_event_id, reached)

@@ -1,5 +1,6 @@
 //! The only SQL. Every statement is checked at build time.
 
+pub mod activity;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
@@ -18,6 +19,7 @@ pub mod snapshots;
 pub mod state;
 pub mod switches;
 mod text;
+pub mod unmet;
 pub mod whole;
 
 use std::ops::{Deref, DerefMut};
