@@ -31,6 +31,9 @@ pub(super) const CHANGE: &[&str] = &[
     "quantities",
     "groups",
     "targetGroups",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a set.
 pub(super) const SET: &[&str] = &[
@@ -41,6 +44,9 @@ pub(super) const SET: &[&str] = &[
     "dimensions",
     "quantities",
     "modifiedDateTimeUTC",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 pub(super) fn read_change<'a>(

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::command::{Command, Movements, Operation, ProductKey, Settlement, Timestamp};
+use crate::domain::command::{Command, Movements, Note, Operation, ProductKey, Settlement, Timestamp};
 use crate::domain::configuration::Configuration;
 use crate::domain::decide::Outcome;
 use crate::domain::dimensions::DimensionPath;
@@ -146,6 +146,9 @@ struct Row {
     version: i64,
     received_at: OffsetDateTime,
     outcome: String,
+    reference: Option<String>,
+    reason: Option<String>,
+    actor: Option<String>,
 }
 
 impl Row {
@@ -160,7 +163,10 @@ impl Row {
             product: Value::stored(&self.product_id),
         };
         let path = DimensionPath::new(text::values(&self.dimensions));
-        let command = Arc::new(Command { id: Value::stored(&self.id), product, path, operation });
+        let stored = |text: &Option<String>| text.as_deref().map(Value::stored);
+        let (reference, reason) = (stored(&self.reference), stored(&self.reason));
+        let note = Note { reference, reason, actor: stored(&self.actor) }.kept();
+        let command = Arc::new(Command { id: Value::stored(&self.id), product, path, operation, note });
         Ok(Event {
             event_id: self.event_id,
             command,
@@ -261,7 +267,8 @@ pub async fn find(
     let rows = sqlx::query!(
         r#"SELECT k.place AS "place!", l.event_id, l.environment_id, l.organization_id, l.product_id, l.id, l.operation,
                   l.dimensions, l.groups, l.source_groups, l.quantity::text AS quantity, l.detail::text AS detail,
-                  l.configuration_version, l.version, l.received_at, l.outcome::text AS "outcome!"
+                  l.configuration_version, l.version, l.received_at, l.outcome::text AS "outcome!",
+                  l.reference, l.reason, l.actor
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (environment_id, id, place)
            JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id
              AND NOT EXISTS (SELECT FROM erasure x
@@ -294,6 +301,9 @@ pub async fn find(
             version: row.version,
             received_at: row.received_at,
             outcome: row.outcome,
+            reference: row.reference,
+            reason: row.reason,
+            actor: row.actor,
         };
         found[place] = Some(row.event(commands[place].1)?);
     }
@@ -349,7 +359,7 @@ pub async fn named(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
-                  outcome::text AS "outcome!"
+                  outcome::text AS "outcome!", reference, reason, actor
            FROM ledger l WHERE environment_id = $1 AND id = ANY($2)
              AND NOT EXISTS (SELECT FROM erasure x
                              WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
@@ -385,7 +395,7 @@ pub async fn page(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
-                  outcome::text AS "outcome!"
+                  outcome::text AS "outcome!", reference, reason, actor
            FROM ledger l WHERE environment_id = $1 AND event_id > $2
              AND NOT EXISTS (SELECT FROM erasure x
                              WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
