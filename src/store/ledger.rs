@@ -427,7 +427,7 @@ pub async fn page_of(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
-                  outcome::text AS "outcome!"
+                  outcome::text AS "outcome!", reference, reason, actor
            FROM ledger l WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3
              AND event_id > $4 AND event_id <= $5
              AND NOT EXISTS (SELECT FROM erasure x
