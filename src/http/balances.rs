@@ -32,8 +32,16 @@ use super::{App, Environment, as_of, schema};
 const BALANCES_MAX: usize = 100_000;
 
 /// The properties of a query of balances.
-pub(super) const QUERY: &[&str] =
-    &["organizationId", "productId", "dimensionDataSource", "dimensions", "groups", "targetGroups", "rollup", "asOf"];
+pub(super) const QUERY: &[&str] = &[
+    "organizationId",
+    "productId",
+    "dimensionDataSource",
+    "dimensions",
+    "groups",
+    "targetGroups",
+    "rollup",
+    "asOf",
+];
 
 /// A balance in the answer of a query.
 #[derive(Serialize, ToSchema)]
@@ -203,7 +211,10 @@ impl<'a> Asked<'a> {
         let stock = stream.stock_of_then(&self.key, &versioned.configuration, point.event_id).await?;
         let held = stock.nodes.get(&path).into_iter().flat_map(|node| &node.balances);
         let agrees = |own: &GroupPath| {
-            groups.iter().enumerate().all(|(at, given)| given.is_none() || own.values().get(at) == given.as_ref())
+            groups
+                .iter()
+                .enumerate()
+                .all(|(at, given)| given.is_none() || own.values().get(at) == given.as_ref())
         };
         let held = held.filter(|(own, _)| agrees(own)).map(|(own, &balance)| (own.clone(), balance));
         let mut response = self.show(&versioned.configuration, &path, &groups, held.collect())?;

@@ -1,8 +1,8 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
 mod allocation;
-mod as_of;
 mod around;
+mod as_of;
 mod balances;
 mod body;
 mod commands;

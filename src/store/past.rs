@@ -110,9 +110,8 @@ impl<'a> Product<'a> {
         let (event_id, stock) = match snapshots::nearest(connection, key, until).await? {
             None => (0, Stock::default()),
             Some((event_id, text)) => {
-                let unreadable = |why| {
-                    StoreError::Rejected(format!("the snapshot of {key:?} at event {event_id}: {why}"))
-                };
+                let unreadable =
+                    |why| StoreError::Rejected(format!("the snapshot of {key:?} at event {event_id}: {why}"));
                 (event_id, snapshot::read(&text).map_err(unreadable)?)
             }
         };

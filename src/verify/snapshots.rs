@@ -87,6 +87,9 @@ impl Replay<'_> {
 
     fn place_of(&self, Snapshot { key, event_id, .. }: &Snapshot) -> String {
         let (organization, product) = (&key.organization, &key.product);
-        format!("environment {}: the snapshot of {organization}/{product} at event {event_id}", self.environment)
+        format!(
+            "environment {}: the snapshot of {organization}/{product} at event {event_id}",
+            self.environment
+        )
     }
 }

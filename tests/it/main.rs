@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
 mod allocation;
+mod as_of;
 mod bad_input;
 mod bulk;
 mod configuration;
