@@ -175,8 +175,7 @@ pub async fn empty(
     Ok(Erased { stock_nodes, balances, reservations })
 }
 
-/// Deletes the snapshots of products: whoever takes some locks the environment's row before it writes
-/// them, and writes none that it took before an erasure.
+/// Deletes the snapshots of products. Whoever takes some is held up meanwhile.
 async fn forget_past(
     connection: &mut PgConnection,
     environment: &str,

@@ -101,36 +101,22 @@ struct Taken {
 }
 
 /// Takes the snapshots that fall due with the events behind one and up to another. In a transaction
-/// (read committed) of whoever has the turn to.
-///
-/// Erasing locks the environment's row first. So it is locked here too, last of all and before
-/// anything is written: what was read before an erasure is not written after it.
+/// (read committed) of whoever has the turn to: who erases products waits for it, so nothing that
+/// was read is written down after it is gone.
 ///
 /// # Errors
-/// When the database does not do it, or the ledger does not come to what it says.
+/// When the database does not do it.
 pub async fn follow(
     connection: &mut PgConnection,
     (after, until): (i64, i64),
     events_min: u64,
 ) -> Result<(), StoreError> {
-    loop {
-        let touched = touched(connection, after, until).await?;
-        let mut environments: Vec<&str> = touched.iter().map(|one| one.key.environment.as_str()).collect();
-        environments.dedup();
-        let versions = versions(connection, &environments).await?;
-        let taken = take(connection, &touched, until, events_min).await?;
-        if lock(connection, &environments).await? != versions {
-            // Once more; the rows stay locked, so the next time is the last.
-            continue;
-        }
-        let earliest = touched.iter().map(|one| one.earliest).min();
-        write(connection, &taken).await?;
-        if let Some(earliest) = earliest {
-            let events = touched.iter().map(|one| one.events).sum();
-            cut(connection, (after, until), events, earliest).await?;
-        }
-        return Ok(());
-    }
+    let touched = touched(connection, after, until).await?;
+    let Some(earliest) = touched.iter().map(|one| one.earliest).min() else { return Ok(()) };
+    let taken = take(connection, &touched, until, events_min).await?;
+    write(connection, &taken).await?;
+    let events = touched.iter().map(|one| one.events).sum();
+    cut(connection, (after, until), events, earliest).await
 }
 
 /// A product that a chunk of the ledger has events of.
@@ -160,36 +146,6 @@ async fn touched(connection: &mut PgConnection, after: i64, until: i64) -> Resul
         earliest: row.earliest,
     });
     Ok(touched.collect())
-}
-
-/// The versions of environments' configurations, by name: an erasure makes a new one.
-async fn versions(
-    connection: &mut PgConnection,
-    environments: &[&str],
-) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT environment_id, version FROM environment WHERE environment_id = ANY($1) ORDER BY environment_id",
-        environments as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.environment_id, row.version)).collect())
-}
-
-/// The same, and keeps them so until the transaction ends. Batches lock the rows in the same way,
-/// so none waits.
-async fn lock(
-    connection: &mut PgConnection,
-    environments: &[&str],
-) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT environment_id, version FROM environment WHERE environment_id = ANY($1) ORDER BY environment_id
-         FOR SHARE",
-        environments as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.environment_id, row.version)).collect())
 }
 
 /// How many events came since a product's last snapshot, and at how many the next is due.

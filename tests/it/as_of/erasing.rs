@@ -12,11 +12,10 @@ use crate::support::{Service, database, eventually};
 use super::{alone, ask, connect, follow, last_event, questions, run, snapshots};
 
 /// A service with a bicycle and a helmet, eight events of each.
-/// Nobody but the test takes snapshots, while the first connection is open.
-async fn service() -> (Service, PgConnection, PgConnection) {
+async fn service() -> (Service, PgConnection) {
     let service = Service::start_on(database().await, &["--allow-erasing"]).await;
     service.configure(scheduling(30)).await;
-    let turn = alone(&service).await;
+    let connection = alone(&service).await;
     for product in ["Bike", "Helmet"] {
         let of = |body| changed(body, json!({"productId": product}));
         for index in 0..7 {
@@ -24,8 +23,11 @@ async fn service() -> (Service, PgConnection, PgConnection) {
         }
         service.grant("allocation/allocate", of(allocation(&format!("{product} a"), "Online/VIP", 3))).await;
     }
-    let connection = connect(&service).await;
-    (service, turn, connection)
+    (service, connection)
+}
+
+fn bike() -> Partition {
+    Partition { organization: Name::parse("usmf").unwrap(), product: Name::parse("Bike").unwrap() }
 }
 
 /// How many rows there are of a product, of whatever is kept of the past.
@@ -42,7 +44,7 @@ async fn erase(service: &Service) {
 
 #[tokio::test]
 async fn snapshots_go_with_their_product_and_nothing_of_it_is_told_any_more() {
-    let (service, _turn, mut connection) = service().await;
+    let (service, mut connection) = service().await;
     follow(&mut connection, 0, 3).await;
     assert_eq!(
         (kept(&mut connection, "Bike").await, kept(&mut connection, "Helmet").await),
@@ -76,11 +78,9 @@ async fn snapshots_go_with_their_product_and_nothing_of_it_is_told_any_more() {
 /// Events that count as gone and are not deleted yet make no snapshots and no answers.
 #[tokio::test]
 async fn events_that_are_still_to_be_deleted_are_gone_already() {
-    let (service, _turn, mut connection) = service().await;
-    let bike =
-        Partition { organization: Name::parse("usmf").unwrap(), product: Name::parse("Bike").unwrap() };
+    let (service, mut connection) = service().await;
     let last = last_event(&mut connection).await;
-    empty(&mut connection, "test", &[bike], Order::EnvironmentFirst).await.unwrap();
+    empty(&mut connection, "test", &[bike()], Order::EnvironmentFirst).await.unwrap();
     follow(&mut connection, 0, 3).await;
     assert_eq!(kept(&mut connection, "Bike").await, (0, 0));
     let answer = ask(&service, "test", &questions()[0], Some(json!(last))).await;
@@ -88,31 +88,27 @@ async fn events_that_are_still_to_be_deleted_are_gone_already() {
     service.stop().await;
 }
 
-/// Whoever takes snapshots has read the events, and before it writes the product is erased.
+/// Whoever takes snapshots has read the events, and somebody wants to erase the product.
 #[tokio::test]
 async fn what_was_read_before_an_erasure_is_not_written_after_it() {
-    let (service, _turn, mut connection) = service().await;
-    // The environment's row is locked, so who takes snapshots gets as far as that.
+    let (service, mut connection) = service().await;
+    let (mut taking, until) = (connect(&service).await, last_event(&mut connection).await);
+    let mut taking = taking.begin().await.unwrap();
+    run(&mut taking, "SELECT name FROM follower WHERE name = 'snapshots' FOR UPDATE").await;
     let mut eraser = connect(&service).await;
-    run(&mut eraser, "BEGIN; SELECT version FROM environment FOR UPDATE").await;
-    let taking = tokio::spawn(async move {
-        follow(&mut connection, 0, 3).await;
-        connection
+    let erasing = tokio::spawn(async move {
+        empty(&mut eraser, "test", &[bike()], Order::EnvironmentFirst).await.unwrap().stock_nodes
     });
-    let mut observer = connect(&service).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE wait_event_type = 'Lock' AND query LIKE '%FOR SHARE%' AND datname = current_database()";
-    eventually("it waits for the lock", async || {
-        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut observer).await.unwrap();
+                   WHERE wait_event_type = 'Lock' AND query LIKE '%FROM follower%' AND datname = current_database()";
+    eventually("who erases waits", async || {
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut connection).await.unwrap();
         waiting > 0
     })
     .await;
-    let bike =
-        Partition { organization: Name::parse("usmf").unwrap(), product: Name::parse("Bike").unwrap() };
-    let erased = empty(&mut eraser, "test", &[bike], Order::EnvironmentFirst).await.unwrap();
-    assert!(erased.stock_nodes > 0);
-    eraser.close().await.unwrap();
-    let mut connection = taking.await.unwrap();
+    ringfence::store::snapshots::follow(&mut taking, (0, until), 3).await.unwrap();
+    taking.commit().await.unwrap();
+    assert!(erasing.await.unwrap() > 0);
     assert_eq!(
         (kept(&mut connection, "Bike").await, kept(&mut connection, "Helmet").await),
         ((0, 0), (2, 1))

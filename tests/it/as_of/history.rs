@@ -10,7 +10,7 @@ use crate::requests::{JSON, changed};
 use crate::schedule::{later, scheduling, today};
 use crate::support::Service;
 
-use super::{alone, ask, connect, follow, point_of, questions, run, snapshots};
+use super::{alone, ask, follow, point_of, questions, run, snapshots};
 
 const STEPS: u64 = 150;
 /// Fewest events of a product between snapshots.
@@ -190,7 +190,7 @@ fn required(document: &Value) -> Value {
 async fn what_is_asked_about_any_event_is_answered_as_it_was_then() {
     let day = later(today().await, 3);
     let service = Service::start().await;
-    let (turn, mut connection) = (alone(&service).await, connect(&service).await);
+    let mut connection = alone(&service).await;
     let mut history = History { service, random: Random(7), day, configured: 1, reservations: Vec::new() };
     let documents = configurations();
     history.put("test", &required(&documents[0])).await;
@@ -247,6 +247,5 @@ async fn what_is_asked_about_any_event_is_answered_as_it_was_then() {
     assert!(snapshots(&mut connection, "Bike").await > 1);
     check(9).await;
     service.verify().await;
-    drop(turn);
     service.stop().await;
 }

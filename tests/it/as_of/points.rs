@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::requests::{JSON, all, allocation, balance, consumption, event, pointers, stock};
 use crate::support::{Answer, Service};
 
-use super::{ask, connect, follow, point_of, questions, run, with_stock};
+use super::{alone, ask, connect, follow, point_of, questions, run, with_stock};
 
 /// The answer of a question about a point that is refused.
 async fn refused(service: &Service, as_of: Value) -> Value {
@@ -192,17 +192,15 @@ async fn one_s_own_event_can_be_asked_about_at_once_while_others_write() {
             }
         }
     });
-    let turn = super::alone(&service).await;
+    let mut connection = alone(&service).await;
     let following = async {
-        let (mut connection, mut reached) = (connect(&service).await, 0);
+        let mut reached = 0;
         for _ in 0..20 {
             reached = settled(&mut connection, reached).await;
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
     tokio::join!(all(buyers), following);
-    drop(turn);
-    let mut connection = connect(&service).await;
     assert!(super::snapshots(&mut connection, "P0").await > 0);
     service.verify().await;
     std::sync::Arc::into_inner(service).unwrap().stop().await;

@@ -56,7 +56,7 @@ async fn the_service_takes_snapshots_and_takes_them_again_where_they_are_gone() 
 async fn a_product_of_many_nodes_is_written_less_often() {
     let service = Service::start().await;
     service.configure(crate::support::bicycles()).await;
-    let (_turn, mut connection) = (alone(&service).await, connect(&service).await);
+    let mut connection = alone(&service).await;
     for index in 0..60 {
         let place = json!({"siteId": "1", "locationId": "11", "colorId": format!("c{}", index % 20)});
         service.grant("onhand", changed(stock(&format!("{index}"), 1), json!({"dimensions": place}))).await;
@@ -85,17 +85,15 @@ async fn found(connection: &mut PgConnection) -> Vec<String> {
 async fn verify_names_a_snapshot_that_is_not_what_the_ledger_gives() {
     let service = Service::start().await;
     service.configure(crate::support::bicycles()).await;
-    let turn = alone(&service).await;
+    let mut connection = alone(&service).await;
     service.grant("onhand", stock("stock", 10)).await;
     service.grant("allocation/allocate", allocation("a", "Online/VIP", 4)).await;
     let reserving = json!({"physicalMeasures": {"@iv": {"@softreserved": "Addition"}}});
     let order = changed(allocation("c", "Online/VIP", 1), reserving);
     service.grant("allocation/consume", order).await;
     service.grant("onhand", changed(stock("helmet", 3), json!({"productId": "Helmet"}))).await;
-    let mut connection = connect(&service).await;
     follow(&mut connection, 0, 1).await;
     service.stop().await;
-    drop(turn);
     assert_eq!(found(&mut connection).await, Vec::<String>::new());
     run(&mut connection, "CREATE TABLE saved AS TABLE snapshot").await;
     let replaced = |from: &str, to: &str, event: i64| {
