@@ -32,6 +32,8 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
+//!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
@@ -49,7 +51,7 @@
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `horizon.rs` up to where the ledger is settled, for who reads it on
 //!     - `reservations.rs` finds and lists reservations
-//!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
@@ -63,7 +65,7 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
-//!     - `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
 //!       was not met
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!

@@ -2,6 +2,7 @@
 //! cannot fail, only refuse.
 
 pub mod activity;
+pub mod analytics;
 pub mod command;
 pub mod configuration;
 pub mod decide;

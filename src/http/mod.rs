@@ -1,6 +1,9 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
 mod allocation;
+mod analytics;
+mod analytics_question;
+mod analytics_records;
 mod around;
 mod as_of;
 mod balances;
@@ -203,6 +206,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))

@@ -25,7 +25,7 @@ impl Shared {
 }
 
 #[allow(clippy::disallowed_methods, reason = "when demand was not met is in no ledger")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

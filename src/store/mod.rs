@@ -1,6 +1,7 @@
 //! The only SQL. Every statement is checked at build time.
 
 pub mod activity;
+pub mod analytics;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;

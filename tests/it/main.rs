@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
 mod allocation;
+mod analytics;
 mod as_of;
 mod bad_input;
 mod bulk;
@@ -16,6 +17,7 @@ mod core;
 mod crash;
 mod faults;
 mod followers;
+mod following;
 mod horizon;
 mod hostile_input;
 mod instances;
@@ -54,4 +56,5 @@ mod service;
 mod support;
 mod tidy;
 mod trust;
+mod unmet;
 mod verify;
