@@ -243,7 +243,8 @@ impl<'a> Replays<'a> {
             if self.left == 0 {
                 return Ok((due_at as i64, due_at as i64));
             }
-            let most = (due_at - since).min(PAGE_EVENTS);
+            // A product that grows is not read event by event.
+            let most = (due_at - since).max(self.events_min).min(PAGE_EVENTS);
             let replayed = product.replay_page(connection, rules, until, most).await?;
             since += replayed;
             self.left = self.left.saturating_sub(replayed);

@@ -90,7 +90,12 @@ async fn an_id_that_is_no_event_of_the_environment_is_a_point_all_the_same() {
 }
 
 /// The whole answer, page by page, with something happening between two.
-async fn pages(service: &Service, mut address: String, body: Option<Value>) -> (Vec<Value>, Vec<i64>) {
+async fn pages(
+    service: &Service,
+    name: &str,
+    mut address: String,
+    body: Option<Value>,
+) -> (Vec<Value>, Vec<i64>) {
     let (mut records, mut points) = (Vec::new(), Vec::new());
     let path = address.split('?').next().unwrap().to_owned();
     loop {
@@ -106,7 +111,7 @@ async fn pages(service: &Service, mut address: String, body: Option<Value>) -> (
         let next = link.strip_prefix('<').unwrap().split('>').next().unwrap();
         address = format!("{path}{next}");
         for product in ["A", "B", "C", "D"] {
-            let id = format!("{address} {product}");
+            let id = format!("{name} {} {product}", points.len());
             let members = json!({"productId": product, "quantities": {"pos": {"inbound": 100}}});
             service.grant("onhand", event(&id, members)).await;
         }
@@ -145,7 +150,8 @@ async fn the_pages_of_an_answer_are_all_of_one_point() {
         ),
         (format!("{base}/indexquery?limit=1&asOf={now}"), Some(filters)),
     ] {
-        let (records, points) = pages(&service, address.clone(), body).await;
+        let name = format!("{address} {}", body.is_some());
+        let (records, points) = pages(&service, &name, address.clone(), body).await;
         assert_eq!(points, vec![points[0]; 4], "{address}");
         assert_eq!(records.iter().map(short).collect::<Vec<_>>(), expected, "{address}");
     }
