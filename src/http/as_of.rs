@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::domain::command::Timestamp;
 use crate::domain::schedule::day_of;
@@ -41,11 +41,19 @@ impl PartialSchema for AsOf {
             .schema_type(Type::Integer)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
             .minimum(Some(0))
-            .description(Some("Right after this event: with all events up to it."));
+            .description(Some(
+                "Right after the event of this id, or the last one before it: with all events of lower ids, and \
+                 none of higher ones. Refused where the ledger does not reach so far yet.",
+            ));
         let time = ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("Right after the last event of the ledger that was received up to this time."));
+            .description(Some(
+                "Right after the last event of the ledger that was received up to this time, by the clock of the \
+                 instance that received it. Where clocks differ, events before that one count too, whatever \
+                 their time. Refused where it is in the future. Of the last moments some events may still be on \
+                 their way: the header ringfence-as-of has the event, with which the same answer can be had again.",
+            ));
         let point = OneOfBuilder::new().item(event).item(time);
         point.description(Some("A point in the past: the id of an event, or a time.")).into()
     }
@@ -55,6 +63,17 @@ impl ToSchema for AsOf {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("AsOf")
     }
+}
+
+/// A point in the past, in an address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "the shape of what `parse` reads")]
+pub(super) struct AsOfParameter {
+    /// The point in the past that is asked about; without it, now. In the address of a next page it
+    /// is the event of the page before, and goes before what a body says.
+    #[param(value_type = Option<AsOf>)]
+    as_of: Option<String>,
 }
 
 /// A point of the ledger that is settled: nothing will appear before it any more.

@@ -13,7 +13,7 @@ use crate::domain::query::{Filters, Question};
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::past::Named;
 
-use super::as_of::{AS_OF, AsOf};
+use super::as_of::{AS_OF, AsOfParameter};
 use super::body::Sent;
 use super::form::Form;
 use super::onhand_records::{Asked, Page, answer};
@@ -56,11 +56,6 @@ pub(super) struct PageParameters {
     limit: Option<usize>,
     /// Behind which record the answer begins: from the header `Link` of the page before.
     after: Option<String>,
-    /// The answer as it would have been right after this event, or right after the last one that was
-    /// received up to this time. In the address of a next page it is the event of the page before,
-    /// and goes before what the body says.
-    #[param(rename = "asOf", value_type = Option<AsOf>)]
-    as_of: Option<String>,
 }
 
 /// A query as an address has it.
@@ -225,7 +220,7 @@ impl Owner {
 /// `queryATP`, today is the day on which the event of that point was received.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/onhand/indexquery", tag = "on hand", operation_id = "queryOnHand",
-    params(Environment, PageParameters), request_body = schema::OnHandQuery,
+    params(Environment, PageParameters, AsOfParameter), request_body = schema::OnHandQuery,
     responses(
         (status = 200, body = [schema::OnHandRecord], headers(
             ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
@@ -246,7 +241,7 @@ pub(super) async fn index(
 /// Answers as `onhand/indexquery`, for the combinations of values that are given, and no others.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/onhand/exactquery", tag = "on hand", operation_id = "queryOnHandExactly",
-    params(Environment, PageParameters), request_body = schema::OnHandExactQuery,
+    params(Environment, PageParameters, AsOfParameter), request_body = schema::OnHandExactQuery,
     responses(
         (status = 200, body = [schema::OnHandRecord], headers(
             ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
@@ -267,7 +262,7 @@ pub(super) async fn exact(
 /// Answers as `onhand/indexquery`, with the query in the address.
 #[utoipa::path(
     get, path = "/api/environment/{environmentId}/onhand", tag = "on hand", operation_id = "getOnHand",
-    params(Environment, QueryParameters, PageParameters),
+    params(Environment, QueryParameters, PageParameters, AsOfParameter),
     responses(
         (status = 200, body = [schema::OnHandRecord], headers(
             ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
