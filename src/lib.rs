@@ -16,7 +16,7 @@
 //! - `settings.rs`: the flags, and every limit with its unit
 //! - `telemetry.rs`: the logs
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
-//! - `verify.rs`: replays the ledger through the core and compares
+//! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
 //! - `http/`: translates; decides nothing
 //!     - `server.rs` connections; `around.rs` what holds for every request; `mod.rs` the routes;
@@ -42,10 +42,11 @@
 //!       streams, `feed.rs` the tail of the ledger that they share
 //!     - `watches.rs`, `alerts.rs`, `webhooks.rs`, `deliveries.rs` what is watched for, what was found,
 //!       and whom it is told
+//!     - `as_of.rs` a point in the past, for the queries
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
-//!     - `mod.rs` who takes them, and how far they are; `activity.rs` what was done with what is set
+//!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs` what was done with what is set
 //!       aside; `unmet.rs` hands on the demand that was not met
 //!     - `watches.rs` which balances and nodes watches are to judge, `judging.rs` judges them
 //! - `deliver/`: sends notices of alerts to webhooks
@@ -62,6 +63,11 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
+//!     - `horizon.rs` up to where the ledger is settled, for who reads it on
+//!     - `replay.rs` replays the ledger, for verification and for questions about the past: `past.rs` a
+//!       product at a point of it, `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
+//!       begin
+//!     - `reservations.rs` finds and lists reservations
 //!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside; `unmet.rs` the demand that was not met
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
@@ -92,6 +98,7 @@
 //!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
 //!       the minute; `unmet.rs` counts demand that was not met
 //!     - `history.rs` which events are asked for, and what an event did
+//!     - `replay.rs` an event once more; `snapshot.rs` a product as text, for a replay to go on from
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -279,6 +286,16 @@
 //! same over any number of instances, and as safe as the ledger. Whoever listens has a bounded number
 //! of events to be behind; further than that they are cut off, and read the ledger from where they
 //! were. See `http/feed.rs`.
+//! **What was is replayed, not kept.** A question about the past is answered by the ledger itself: the
+//! events of a product up to the point are decided once more, each under the configuration and the
+//! switches of its time, by the same core, as `verify` does it. Snapshots only make that short: one of
+//! the whole product whenever it had as many events as it has entries, 500 at least. So an event pays
+//! for one entry at most, old points are as fast as new ones and none is thinned out, and who lost all
+//! snapshots answers the same, later. A point is always an event: every time is the last event received
+//! up to it, in the order of the ledger, whatever clocks say, because only a beginning of the ledger can
+//! be replayed. Names and formulas are those of today: a configuration keeps what stored data uses, so
+//! they fit all quantities of then, and one answer can be held against another. See `http/as_of.rs`,
+//! `store/past.rs` and `store/snapshots.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

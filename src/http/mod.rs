@@ -6,6 +6,7 @@ mod analytics;
 mod analytics_question;
 mod analytics_records;
 mod around;
+mod as_of;
 mod balances;
 mod body;
 mod commands;
@@ -104,6 +105,8 @@ pub struct Shared {
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
+    /// How far the ledger is settled.
+    horizon: store::horizon::Horizon,
     limits: Limits,
     draining: Arc<AtomicBool>,
     /// The tail of the ledger, for live streams.
@@ -135,6 +138,8 @@ impl Shared {
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         let unmet = Arc::default();
         Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
+        let horizon = Default::default();
+        Shared { engine, environments, readers, streams, horizon, limits, draining, erasing, room, unmet }
     }
 
     /// The demand that is refused, for who hands it on.

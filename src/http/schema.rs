@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 
 use crate::domain::quantity::Quantity;
 
+use super::as_of::AsOf;
+
 /// Names with values.
 #[derive(ToSchema)]
 pub(super) struct Names(BTreeMap<String, String>);
@@ -170,6 +172,8 @@ pub(super) struct AllocationQuery {
     groups: Option<Names>,
     /// Whether each record holds the sum over its group path and all below it.
     rollup: Option<bool>,
+    /// The point in the past that is asked about; without it, now.
+    as_of: Option<AsOf>,
 }
 
 /// What is to be proposed for.
@@ -458,6 +462,8 @@ pub(super) struct OnHandQuery {
     /// The last day that is to be shown of it; without it, the last that can be scheduled for.
     #[schema(format = Date)]
     atp_to_date: Option<String>,
+    /// The point in the past that is asked about; without it, now.
+    as_of: Option<AsOf>,
 }
 
 /// Beside the owner and the products: dimensions by their names, each with the values that it may
@@ -497,6 +503,8 @@ pub(super) struct OnHandExactQuery {
     /// The last day that is to be shown of it; without it, the last that can be scheduled for.
     #[schema(format = Date)]
     atp_to_date: Option<String>,
+    /// The point in the past that is asked about; without it, now.
+    as_of: Option<AsOf>,
 }
 
 /// The owner, the products, and the combinations of values of some dimensions.

@@ -7,6 +7,7 @@
 mod alerts;
 mod allocation;
 mod analytics;
+mod as_of;
 mod bad_input;
 mod bulk;
 mod configuration;

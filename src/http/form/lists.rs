@@ -43,6 +43,15 @@ impl<'a> Form<'a> {
         (day, quantities)
     }
 
+    /// A number or a string, as text.
+    pub(in crate::http) fn number_or_text(&mut self, name: &str, expected: &str) -> Option<Cow<'a, str>> {
+        let text = quantity_text(self.raw(name)?);
+        if text.is_none() {
+            self.fault(name, expected);
+        }
+        text
+    }
+
     /// An array of strings.
     pub(in crate::http) fn optional_texts(&mut self, name: &str) -> Option<List<'a>> {
         self.optional(name, "an array of strings").map(list)
