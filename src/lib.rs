@@ -29,8 +29,9 @@
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many;
 //!       `rehearsing.rs` only asks what they would do
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
-//!       handlers; `proposals.rs` proposes reallocations; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
-//!       are enabled; `partitions.rs` housekeeping; `listing.rs` lists that are read page by page
+//!       handlers; `proposals.rs` proposes reallocations; `hardupdate.rs` takes Inventory Visibility's
+//!       configuration; `products.rs` which products are enabled; `partitions.rs` housekeeping;
+//!       `listing.rs` lists that are read page by page
 //!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
@@ -46,8 +47,8 @@
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
-//!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs` what was done with what is set
-//!       aside; `unmet.rs` hands on the demand that was not met
+//!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs`
+//!       what was done with what is set aside; `unmet.rs` hands on the demand that was not met
 //!     - `watches.rs` which balances and nodes watches are to judge, `judging.rs` judges them
 //! - `deliver/`: sends notices of alerts to webhooks
 //!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
@@ -63,18 +64,13 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
-//!     - `horizon.rs` up to where the ledger is settled, for who reads it on
+//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled,
+//!       for who reads it on
 //!     - `replay.rs` replays the ledger, for verification and for questions about the past: `past.rs` a
 //!       product at a point of it, `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
 //!       begin
-//!     - `reservations.rs` finds and lists reservations
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
-//!       set aside; `unmet.rs` the demand that was not met
-//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `reservations.rs` finds and lists reservations
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
-//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
+//!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
+//!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
@@ -90,10 +86,7 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
-//!       was not met
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
-//!     - `history.rs` which events are asked for, and what an event did
 //!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
 //!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
 //!       the minute; `unmet.rs` counts demand that was not met
@@ -120,7 +113,8 @@
 //! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
 //! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
 //! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
-//! of `http`, `engine`, `follow` and `deliver`; `follow` and `deliver` stand on `store` and `domain`, and are started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! of `http`, `engine`, `follow` and `deliver`; `follow` and `deliver` stand on `store` and `domain`,
+//! and are started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
 //! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
 //! when an arrow turns.
 //!

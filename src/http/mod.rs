@@ -133,13 +133,9 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        let unmet = Arc::default();
+        let (horizon, unmet) = Default::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
-        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
-        let unmet = Arc::default();
-        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
-        let horizon = Default::default();
-        Shared { engine, environments, readers, streams, horizon, limits, draining, erasing, room, unmet }
+        Shared { engine, environments, readers, streams, horizon, limits, draining, feed, erasing, room, unmet }
     }
 
     /// The demand that is refused, for who hands it on.
