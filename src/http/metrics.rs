@@ -11,7 +11,7 @@ use super::App;
 /// What is measured of the service, as Prometheus reads it (OpenMetrics).
 #[utoipa::path(
     get, path = "/metrics", tag = "service", operation_id = "metrics",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text")),
+    responses((status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
     app.metrics.queued(app.engine.queued());
