@@ -105,8 +105,22 @@ pub struct Writers {
     pub lookups: Family<LookupLabels, Counter>,
 }
 
+/// What may end or begin again; each is there from the start, so that the first one is seen to come.
+const SQLSTATES: [&str; 7] = ["", "23502", "23505", "40001", "40P01", "53200", "55P03"];
+
 impl Default for Writers {
     fn default() -> Writers {
+        let writers = Writers::new();
+        SQLSTATES.map(|sqlstate| drop(writers.retries.get_or_create(&RetryLabels { sqlstate })));
+        for ended in ["committed", "not_committed", "unknown"] {
+            drop(writers.ambiguous.get_or_create(&AmbiguousLabels { ended }));
+        }
+        writers
+    }
+}
+
+impl Writers {
+    fn new() -> Writers {
         Writers {
             queue_wait: Histogram::new(COMMIT_BUCKETS),
             batch: Histogram::new(BATCH_BUCKETS),
