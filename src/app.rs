@@ -15,6 +15,7 @@ use crate::follow::{self, Followers};
 use crate::http::{self, server};
 use crate::settings::{Database, Serve};
 use crate::store::{self, Isolation, StoreError};
+use crate::telemetry::metrics::Metrics;
 use crate::{deliver, demo, engine};
 
 /// Longest that the start waits for the database.
@@ -209,8 +210,9 @@ async fn serve(
         .acquire_timeout(round_trip_max)
         .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
         .connect_lazy_with(for_readers.clone());
-    let (handle, mut writers) =
-        engine::start(&for_writers, &settings.engine_limits()).map_err(StartError::Threads)?;
+    let metrics = Arc::<Metrics>::default();
+    let (handle, mut writers) = engine::start(&for_writers, &settings.engine_limits(), &metrics.writers)
+        .map_err(StartError::Threads)?;
     if settings.demo {
         demo::set_up(&readers, &handle).await?;
     }
@@ -220,6 +222,7 @@ async fn serve(
         handle,
         readers.clone(),
         settings.http_limits(),
+        Arc::clone(&metrics),
         Arc::clone(&draining),
         serving.clone(),
     );
@@ -237,7 +240,7 @@ async fn serve(
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
     let delivering = tokio::spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
-    let server = server::serve(listener, router, settings.server_limits(), serving);
+    let server = server::serve(listener, router, metrics, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;
     tokio::select! {

@@ -14,7 +14,7 @@
 //! - `main.rs`: the command line, the signals and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
 //! - `settings.rs`: the flags, and every limit with its unit
-//! - `telemetry.rs`: the logs
+//! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
@@ -44,6 +44,7 @@
 //!     - `watches.rs`, `alerts.rs`, `webhooks.rs`, `deliveries.rs` what is watched for, what was found,
 //!       and whom it is told
 //!     - `as_of.rs` a point in the past, for the queries
+//!     - `metrics.rs` answers what is measured; `routes.rs` which route a path is counted for
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
@@ -75,6 +76,7 @@
 //!       `migrate.rs` brings the schema up to date
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
 //!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
+//!     - `sessions.rs` what goes on in the database beside the service
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words

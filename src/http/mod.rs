@@ -23,6 +23,7 @@ mod form;
 mod hardupdate;
 mod health;
 mod listing;
+mod metrics;
 mod onhand;
 mod onhand_query;
 mod onhand_records;
@@ -36,6 +37,7 @@ pub mod reading;
 mod rehearsing;
 mod reservations;
 mod reserve;
+mod routes;
 mod running;
 mod schedule;
 mod schema;
@@ -69,6 +71,7 @@ use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::store;
 use crate::store::configuration::Versioned;
+use crate::telemetry::metrics::Metrics;
 
 use environments::Environments;
 use feed::Feed;
@@ -108,6 +111,7 @@ pub struct Shared {
     /// How far the ledger is settled.
     horizon: store::horizon::Horizon,
     limits: Limits,
+    metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
     /// The tail of the ledger, for live streams.
     feed: Arc<Feed>,
@@ -126,16 +130,29 @@ impl Shared {
         engine: Handle,
         readers: PgPool,
         limits: Limits,
+        metrics: Arc<Metrics>,
         draining: Arc<AtomicBool>,
         stop: watch::Receiver<bool>,
     ) -> Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
-        let erasing = Arc::default();
-        let (horizon, unmet) = Default::default();
+        let (erasing, horizon, unmet) = Default::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
-        Shared { engine, environments, readers, streams, horizon, limits, draining, feed, erasing, room, unmet }
+        Shared {
+            engine,
+            environments,
+            readers,
+            streams,
+            horizon,
+            limits,
+            metrics,
+            draining,
+            feed,
+            erasing,
+            room,
+            unmet,
+        }
     }
 
     /// The demand that is refused, for who hands it on.
@@ -253,6 +270,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(partitions::clean_up_all))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The OpenAPI document of the service.

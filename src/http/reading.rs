@@ -17,8 +17,8 @@ use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
-    analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records, partitions,
-    products, proposals, reservations, schedule,
+    analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records,
+    partitions, products, proposals, reservations, schedule,
 };
 
 /// A command, or the body of the answer that says why it is none.

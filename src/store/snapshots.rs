@@ -226,7 +226,7 @@ impl<'a> Replays<'a> {
         if !self.rules.contains_key(environment) {
             // An environment is never gone again.
             let versioned = configuration::read(connection, environment, None).await?;
-            let versioned = versioned.ok_or(StoreError::Conflict)?;
+            let versioned = versioned.ok_or(StoreError::Conflict(""))?;
             self.rules.insert(environment, (versioned.configuration, Rules::of_each(environment)));
         }
         let Some((configuration, rules)) = self.rules.get_mut(environment) else { return Ok((0, 0)) };
