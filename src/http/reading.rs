@@ -17,8 +17,8 @@ use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
-    analytics_question, balances, configuration, hardupdate, onhand_query, onhand_records, partitions,
-    products, reservations, schedule,
+    analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records,
+    partitions, products, reservations, schedule,
 };
 
 /// A command, or the body of the answer that says why it is none.
@@ -49,6 +49,7 @@ pub const REQUESTS: &[&str] = &[
     "configuration/hardupdate",
     "allocation/products",
     "partitions/cleanupalldata",
+    "events?",
     "allocation/analytics?",
 ];
 
@@ -85,6 +86,10 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
         "configuration/hardupdate" => none(foreign(text)),
         "allocation/products" => none(products::read(text).map(drop)),
         "partitions/cleanupalldata" => none(partitions::read(text).map(drop)),
+        "events?" => none(events::Asked::read(&address(text)).and_then(|asked| {
+            asked.filter(configuration)?;
+            Ok(())
+        })),
         "allocation/analytics?" => none(analytics(&address(text), configuration)),
         _ => vec![Err(said(Problem::NotFound))],
     }
