@@ -208,7 +208,14 @@ async fn serve(
         demo::set_up(&readers, &handle).await?;
     }
     let draining = Arc::new(AtomicBool::new(false));
-    let shared = http::Shared::new(handle, readers.clone(), settings.http_limits(), Arc::clone(&draining));
+    let (stop_serving, serving) = watch::channel(false);
+    let shared = http::Shared::new(
+        handle,
+        readers.clone(),
+        settings.http_limits(),
+        Arc::clone(&draining),
+        serving.clone(),
+    );
     let unmet = shared.unmet();
     let router = http::router(shared);
     let address = listener
@@ -220,7 +227,6 @@ async fn serve(
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
-    let (stop_serving, serving) = watch::channel(false);
     let server = server::serve(listener, router, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;

@@ -36,6 +36,8 @@
 //!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
 //!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
+//!     - `events.rs` the history, `event_record.rs` an event as it is shown; `events_stream.rs` the live
+//!       streams, `feed.rs` the tail of the ledger that they share
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
@@ -51,10 +53,10 @@
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
-//!     - `horizon.rs` up to where the ledger is settled, for who reads it on
+//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
 //!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
-//!       set aside; `unmet.rs` the demand that was not met
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
+//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
@@ -68,8 +70,9 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
-//!       was not met
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
+//!       the minute; `unmet.rs` counts demand that was not met
+//!     - `history.rs` which events are asked for, and what an event did
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
@@ -234,6 +237,25 @@
 //! by the time in the ledger. What a batch schedules has statements of its own, in one transaction
 //! behind the batch's, whose guards hold for both: batches without a schedule pay nothing. See
 //! `domain/promise.rs`.
+//!
+//! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
+//! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
+//! shown an event before all that have a lower id are there or never will be. Who could still have
+//! one is asked of the locks that PostgreSQL keeps anyway; writers do nothing for it. See
+//! `store/horizon.rs`.
+//!
+//! **What an event did is not stored.** The command and its answer tell it, but for what sets and the
+//! freeing of reservations moved: those keep it in their outcome. See `domain/history.rs`.
+//!
+//! **A page of history is a stretch of one index**, of a product's events, a reference's or all, and
+//! looks at so many and no more: a filter that fits little makes pages short, never slow. Times are
+//! found by halving the ledger, so they need no index that every event would pay for. See
+//! `store/history.rs`.
+//!
+//! **The live feed is the ledger read on, once per process.** It needs nobody to tell it, so it is the
+//! same over any number of instances, and as safe as the ledger. Whoever listens has a bounded number
+//! of events to be behind; further than that they are cut off, and read the ledger from where they
+//! were. See `http/feed.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

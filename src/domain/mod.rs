@@ -12,6 +12,7 @@ pub mod explanation;
 pub mod formula;
 pub mod groups;
 pub mod held;
+pub mod history;
 pub mod inventory_visibility;
 pub mod name;
 pub mod promise;

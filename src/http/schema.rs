@@ -556,3 +556,19 @@ pub(super) struct AvailableToPromise {
     /// The least that there will be from then to the last day: what can be promised.
     atp: Quantity,
 }
+
+/// What an event is: the operation, by the name that the ledger has for it.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub(super) enum EventOperation {
+    Allocate,
+    Unallocate,
+    Reallocate,
+    Consume,
+    Reserve,
+    GiveBack,
+    Unreserve,
+    ChangeOnHand,
+    SetOnHand,
+    ChangeSchedule,
+}
