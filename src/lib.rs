@@ -72,6 +72,10 @@
 //!       begin
 //!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
+//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
+//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
+//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
@@ -94,6 +98,10 @@
 //!       the minute; `unmet.rs` counts demand that was not met
 //!     - `history.rs` which events are asked for, and what an event did
 //!     - `replay.rs` an event once more; `snapshot.rs` a product as text, for a replay to go on from
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
+//!       the minute; `unmet.rs` counts demand that was not met
+//!     - `history.rs` which events are asked for, and what an event did
+//!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of

@@ -46,6 +46,7 @@ FITTING = {
     "physicalmeasures": [{"pos": {"inbound": "Subtraction"}}, {"@iv": {"@softreserved": "Addition"}}],
     "quantitydatasource": ["@iv"],
     "modifier": ["@softreserved"],
+    "shares": [[{"groups": {"channel": "Online"}, "share": 0.5}, {"groups": {"channel": "Store"}, "share": "0.25"}]],
     "groupbyvalues": [[], ["colorId"], ["siteId", "locationId", "sizeId"]],
     "groupby": ["colorId", "siteId,sizeId", ""],
     "operation": ["allocate", "change-on-hand,consume"],
