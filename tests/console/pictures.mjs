@@ -10,6 +10,8 @@ const directory = process.env.CONSOLE_PICTURES;
 const program = spawn("faketime", ["-m", "-f", `-${MINUTES}m x${SPEED}`, process.env.CONSOLE_PROGRAM, "serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir", `${process.env.HOME}/hour`], {
   env: { ...process.env, FAKETIME_DONT_FAKE_MONOTONIC: "1" },
   stdio: ["ignore", "pipe", "ignore"],
+  // faketime starts another process: both are ended as a group.
+  detached: true,
 });
 const began = Date.now();
 const [line] = await once(createInterface({ input: program.stdout }), "line");
@@ -52,5 +54,5 @@ for (const [name, viewport, scheme] of [["light", DESKTOP, "light"], ["dark", DE
   await page.close();
 }
 await browser.close();
-program.kill("SIGTERM");
-await once(program, "exit");
+process.kill(-program.pid, "SIGTERM");
+await once(program.stdout, "close");
