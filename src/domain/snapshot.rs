@@ -44,8 +44,11 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     reservations: Vec<(ReservationId, Vec<Value>, usize, Quantity, Quantity)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    schedules: Vec<(Vec<Value>, Vec<(String, usize, Quantity)>)>,
+    schedules: Vec<(Vec<Value>, StoredSchedule)>,
 }
+
+/// Days, places of measures and quantities.
+type StoredSchedule = Vec<(String, usize, Quantity)>;
 
 #[derive(Serialize, Deserialize)]
 struct StoredNode {
