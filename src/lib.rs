@@ -230,6 +230,18 @@
 //! behind the batch's, whose guards hold for both: batches without a schedule pay nothing. See
 //! `domain/promise.rs`.
 //!
+//! **Watches judge what is there, not what an event said.** An event only tells where to look; what is
+//! judged is the balance or the node as it is then, so that a new watch, a new formula, time itself and
+//! an erased product need no other way than a page of subjects to be judged. What came and went between
+//! two looks is not told; whatever is still the case always is. One instance at a time writes alerts,
+//! so their numbers are in the order of the commits: who reads them on needs no horizon.
+//!
+//! **A notice is delivered by whoever holds its lane.** A lane is one product at one webhook, taken for a
+//! time and not by a lock: a receiver that does not answer must keep no transaction open. A lane is there
+//! as long as something is pending in it, and is looked for by when it is due, so that looking costs as
+//! much as there is to do, however long the outbox. `deliver/` connects by itself, without a client that
+//! resolves names or follows redirects: the address that was looked at is the one connected to.
+//!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
 

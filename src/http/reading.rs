@@ -9,6 +9,7 @@ use crate::domain::document::Document;
 use crate::domain::inventory_visibility;
 use crate::domain::name::Value;
 use crate::domain::query::Question;
+use crate::domain::watch::{Label, Watch};
 
 use super::allocation::{read_allocate, read_consume, read_reallocate, read_unallocate};
 use super::form::items;
@@ -18,7 +19,7 @@ use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
     analytics_question, balances, configuration, hardupdate, onhand_query, onhand_records, partitions,
-    products, reservations, schedule,
+    products, reservations, schedule, watches, webhooks,
 };
 
 /// A command, or the body of the answer that says why it is none.
@@ -50,6 +51,8 @@ pub const REQUESTS: &[&str] = &[
     "allocation/products",
     "partitions/cleanupalldata",
     "allocation/analytics?",
+    "watches/low",
+    "webhooks/one",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -86,6 +89,8 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
         "allocation/products" => none(products::read(text).map(drop)),
         "partitions/cleanupalldata" => none(partitions::read(text).map(drop)),
         "allocation/analytics?" => none(analytics(&address(text), configuration)),
+        "watches/low" => none(watch(text, configuration)),
+        "webhooks/one" => none(webhook(text)),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
@@ -130,6 +135,16 @@ fn on_hand(
     let (asked, question) = read?;
     onhand_records::select(configuration, &asked, &question)?;
     Ok(())
+}
+
+fn watch(text: &[u8], configuration: &Configuration) -> Result<(), Problem> {
+    Watch::new(configuration, &watches::read(text, None)?)?;
+    Ok(())
+}
+
+fn webhook(text: &[u8]) -> Result<(), Problem> {
+    let name = Label::parse("one").map_err(|error| Problem::invalid("/name", error))?;
+    webhooks::read(text, &name, false).map(drop)
 }
 
 /// What time it is makes no difference to what can be read.
