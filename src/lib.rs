@@ -241,6 +241,24 @@
 //! as long as something is pending in it, and is looked for by when it is due, so that looking costs as
 //! much as there is to do, however long the outbox. `deliver/` connects by itself, without a client that
 //! resolves names or follows redirects: the address that was looked at is the one connected to.
+//! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
+//! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
+//! shown an event before all that have a lower id are there or never will be. Who could still have
+//! one is asked of the locks that PostgreSQL keeps anyway; writers do nothing for it. See
+//! `store/horizon.rs`.
+//!
+//! **What an event did is not stored.** The command and its answer tell it, but for what sets and the
+//! freeing of reservations moved: those keep it in their outcome. See `domain/history.rs`.
+//!
+//! **A page of history is a stretch of one index**, of a product's events, a reference's or all, and
+//! looks at so many and no more: a filter that fits little makes pages short, never slow. Times are
+//! found by halving the ledger, so they need no index that every event would pay for. See
+//! `store/history.rs`.
+//!
+//! **The live feed is the ledger read on, once per process.** It needs nobody to tell it, so it is the
+//! same over any number of instances, and as safe as the ledger. Whoever listens has a bounded number
+//! of events to be behind; further than that they are cut off, and read the ledger from where they
+//! were. See `http/feed.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

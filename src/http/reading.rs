@@ -18,8 +18,8 @@ use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
-    analytics_question, balances, configuration, hardupdate, onhand_query, onhand_records, partitions,
-    products, reservations, schedule, watches, webhooks,
+    analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records,
+    partitions, products, reservations, schedule, watches, webhooks,
 };
 
 /// A command, or the body of the answer that says why it is none.
@@ -51,6 +51,7 @@ pub const REQUESTS: &[&str] = &[
     "allocation/products",
     "partitions/cleanupalldata",
     "allocation/analytics?",
+    "events?",
     "watches/low",
     "webhooks/one",
 ];
@@ -91,6 +92,10 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
         "allocation/analytics?" => none(analytics(&address(text), configuration)),
         "watches/low" => none(watch(text, configuration)),
         "webhooks/one" => none(webhook(text)),
+        "events?" => none(events::Asked::read(&address(text)).and_then(|asked| {
+            asked.filter(configuration)?;
+            Ok(())
+        })),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }

@@ -68,7 +68,7 @@ impl Reader {
             match self.text.find("\n\n") {
                 Some(end) => break end,
                 None => {
-                    let chunk = tokio::time::timeout(PATIENCE, self.bytes.next()).await.unwrap()?;
+                    let chunk = self.bytes.next().await?;
                     self.text += std::str::from_utf8(&chunk.ok()?).unwrap();
                 }
             }
@@ -94,12 +94,15 @@ impl Reader {
 
     /// The next event; none when the stream has ended.
     async fn event(&mut self) -> Option<Value> {
-        loop {
-            let message = self.message().await?;
-            if message.event.is_some() {
-                return message.event;
+        let next = async {
+            loop {
+                let message = self.message().await?;
+                if message.event.is_some() {
+                    return message.event;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("an event comes")
     }
 
     async fn events(&mut self, count: usize) -> Vec<Value> {
