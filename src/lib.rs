@@ -59,8 +59,8 @@
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
 //!     - `reservations.rs` finds and lists reservations
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
-//!       set aside; `unmet.rs` the demand that was not met
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
+//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
@@ -75,8 +75,8 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
-//!       was not met
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
+//!       the minute; `unmet.rs` counts demand that was not met
 //!     - `history.rs` which events are asked for, and what an event did
 //!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read

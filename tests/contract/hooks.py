@@ -56,6 +56,18 @@ FITTING = {
     "actor": ["ann"],
     "reference": ["SO-1/1"],
     "reason": ["a promotion"],
+    "rule": [
+        {"balanceAtOrBelow": 100, "clearAbove": "200.5"},
+        {"percentLeftAtOrBelow": 50},
+        {"exhaustedWithinSeconds": 3600, "windowSeconds": 60},
+        {"overAllocated": True},
+        {"idleForSeconds": 60},
+        {"unmetAbove": 1, "withinSeconds": 3600},
+    ],
+    "url": ["https://example.com/hook"],
+    "watches": [["low"]],
+    "secret": ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"],
+    "enabled": [False],
     "atpfromdate": [day(0), day(3)],
     "atptodate": [day(5), day(60)],
 }
