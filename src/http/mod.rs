@@ -153,6 +153,7 @@ impl Shared {
             room,
             unmet,
         }
+        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
     }
 
     /// The demand that is refused, for who hands it on.
