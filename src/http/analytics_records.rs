@@ -225,10 +225,9 @@ impl Sheet<'_> {
         let mut columns: Vec<String> = Vec::new();
         columns.extend(self.grouping.organization.then(|| "organizationId".to_owned()));
         columns.extend(self.grouping.product.then(|| "productId".to_owned()));
-        let dimensions = self.configuration.dimensions().names();
-        columns.extend(
-            self.grouping.dimensions.then(|| names("dimensions", dimensions)).unwrap_or_else(Vec::new),
-        );
+        if self.grouping.dimensions {
+            columns.extend::<Vec<String>>(names("dimensions", self.configuration.dimensions().names()));
+        }
         columns.extend::<Vec<String>>(names("groups", self.configuration.groups().names()));
         let figures = [
             "from",
