@@ -72,10 +72,6 @@
 //!       begin
 //!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
-//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
-//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
@@ -93,19 +89,11 @@
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
-//!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
-//!       the minute; `unmet.rs` counts demand that was not met
+//!     - `activity.rs` what was done with what is set aside, by the minute; `analytics.rs` what is said of
+//!       it; `unmet.rs` counts demand that was not met
 //!     - `history.rs` which events are asked for, and what an event did
+//!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
 //!     - `replay.rs` an event once more; `snapshot.rs` a product as text, for a replay to go on from
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
-//!       the minute; `unmet.rs` counts demand that was not met
-//!     - `history.rs` which events are asked for, and what an event did
-//!     - `proposal.rs` which reallocations would level the projected exhaustion
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
-//!       the minute; `unmet.rs` counts demand that was not met
-//!     - `history.rs` which events are asked for, and what an event did
-//!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of

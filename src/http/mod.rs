@@ -153,7 +153,6 @@ impl Shared {
             room,
             unmet,
         }
-        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
     }
 
     /// The demand that is refused, for who hands it on.
