@@ -79,6 +79,16 @@ impl FromRequestParts<App> for Named {
     }
 }
 
+/// What a watch is made of.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "for the document; what is read is in `WATCH`")]
+struct WatchBody {
+    /// The name that the path gives, so that what was answered can be sent again.
+    name: Option<String>,
+    #[serde(flatten)]
+    watch: WatchDocument,
+}
+
 /// A watch with its name.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NamedWatch)]
@@ -143,7 +153,7 @@ pub(super) async fn get(State(app): State<App>, named: Named) -> Result<Response
 #[utoipa::path(
     put, path = "/api/environment/{environmentId}/watches/{name}", tag = "watching", operation_id = "putWatch",
     params(Named),
-    request_body = WatchDocument,
+    request_body = WatchBody,
     responses(
         (status = 200, body = Shown),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),

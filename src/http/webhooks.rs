@@ -30,6 +30,8 @@ pub(super) const WEBHOOK: &[&str] = &["name", "url", "watches", "enabled", "secr
 #[schema(as = Webhook)]
 #[allow(dead_code, reason = "the shape of what `read` reads")]
 pub(super) struct WebhookDocument {
+    /// The name that the path gives, so that what was answered can be sent again.
+    name: Option<String>,
     /// Where messages are sent to: `https://…`. Addresses that are nobody's on the Internet are refused,
     /// here or when they are connected to, unless the service was started with
     /// `--allow-private-webhooks`, which allows `http://` too.
