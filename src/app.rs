@@ -14,6 +14,7 @@ use crate::embedded::{Embedded, EmbeddedError};
 use crate::http::{self, server};
 use crate::settings::{Database, Serve};
 use crate::store::{self, Isolation, StoreError};
+use crate::telemetry::metrics::Metrics;
 use crate::{demo, engine};
 
 /// Longest that the start waits for the database.
@@ -199,8 +200,9 @@ async fn serve(
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
         .connect_lazy_with(for_readers);
-    let (handle, mut writers) =
-        engine::start(&for_writers, &settings.engine_limits()).map_err(StartError::Threads)?;
+    let metrics = Arc::<Metrics>::default();
+    let (handle, mut writers) = engine::start(&for_writers, &settings.engine_limits(), &metrics.writers)
+        .map_err(StartError::Threads)?;
     if settings.demo {
         demo::set_up(&readers, &handle).await?;
     }
@@ -209,6 +211,7 @@ async fn serve(
         handle,
         readers.clone(),
         settings.http_limits(),
+        Arc::clone(&metrics),
         Arc::clone(&draining),
     ));
     let address = listener
@@ -218,7 +221,7 @@ async fn serve(
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
     let (stop_serving, serving) = watch::channel(false);
-    let server = server::serve(listener, router, settings.server_limits(), serving);
+    let server = server::serve(listener, router, metrics, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;
     tokio::select! {

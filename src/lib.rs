@@ -14,7 +14,7 @@
 //! - `main.rs`: the command line, the signals and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
 //! - `settings.rs`: the flags, and every limit with its unit
-//! - `telemetry.rs`: the logs
+//! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
@@ -32,6 +32,7 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `metrics.rs` answers what is measured; `routes.rs` which route a path is counted for
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `engine/`: one queue and one writer per shard of products
@@ -46,6 +47,7 @@
 //!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
+//!     - `sessions.rs` what goes on in the database beside the service
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words

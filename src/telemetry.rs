@@ -1,4 +1,6 @@
-//! Logs.
+//! Logs, and what is measured.
+
+pub mod metrics;
 
 use std::io::{self, IsTerminal};
 

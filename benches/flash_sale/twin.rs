@@ -50,6 +50,7 @@ pub async fn serve(database_url: &str, connections: u32) {
         Handle::over(vec![sender]),
         pool,
         roofline::default_settings().http_limits(),
+        Arc::default(),
         Arc::new(AtomicBool::new(false)),
     ));
     roofline::serve(router).await;
@@ -66,7 +67,7 @@ async fn work(pool: &PgPool, command: &Arc<Command>, versioned: &Arc<Versioned>)
                     found.ok().and_then(|mut found| found.pop().flatten()).ok_or(Failure::Internal)?;
                 return Ok(Receipt { event: Arc::new(event), replayed: true });
             }
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             Err(error) => {
                 eprintln!("twin: {error}");
                 return Err(Failure::DatabaseUnavailable);

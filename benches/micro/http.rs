@@ -72,7 +72,7 @@ async fn service(embedded: &Embedded) -> Router {
     };
     let readers = PgPoolOptions::new().connect_lazy_with(embedded.options());
     let draining = Arc::new(AtomicBool::new(false));
-    router(Shared::new(Handle::over(vec![sender]), readers, settings.http_limits(), draining))
+    router(Shared::new(Handle::over(vec![sender]), readers, settings.http_limits(), Arc::default(), draining))
 }
 
 fn request() -> Request<Body> {

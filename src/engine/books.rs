@@ -47,6 +47,8 @@ pub(super) struct Wanted {
     pub(super) schedules: BTreeSet<(ProductKey, DimensionPath)>,
     /// Products of which it is to be known whether they are enabled for allocation.
     pub(super) switches: BTreeSet<ProductKey>,
+    /// Nodes and balances that its commands need, held or not.
+    pub(super) lookups: usize,
 }
 
 impl Wanted {
@@ -122,11 +124,13 @@ impl Books {
         let key = &command.product;
         let stock = self.stock(key);
         for node in command.path.chain(configuration.dimensions().required()) {
+            wanted.lookups += 1;
             if stock.node(node).is_none() {
                 wanted.nodes.insert((key.clone(), DimensionPath::new(node.to_vec())));
             }
         }
         for groups in groups_of(&command.operation) {
+            wanted.lookups += 1;
             if !stock.nodes.get(&command.path).is_some_and(|node| node.balances.contains_key(groups)) {
                 wanted.balances.insert((key.clone(), command.path.clone(), groups.clone()));
             }

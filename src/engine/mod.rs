@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime;
@@ -25,6 +25,7 @@ use crate::domain::command::{Command, ProductKey};
 use crate::domain::refusal::Refusal;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
+use crate::telemetry::metrics;
 
 use pulse::Pulse;
 
@@ -113,12 +114,15 @@ pub struct Submission {
     /// What came with it for the same writer, each on its own: lines of a bulk, which have one
     /// place in the queue, and fill batches from the first on.
     pub others: Vec<Submission>,
+    /// Since when it has been waiting.
+    pub since: Instant,
 }
 
 impl Submission {
     fn new(commands: Vec<Arc<Command>>, configuration: Arc<Versioned>) -> (Submission, Pending) {
         let (reply, pending) = oneshot::channel();
-        (Submission { commands, configuration, reply, room: None, others: Vec::new() }, Pending(pending))
+        let (room, others, since) = (None, Vec::new(), Instant::now());
+        (Submission { commands, configuration, reply, room, others, since }, Pending(pending))
     }
 
     /// It alone, and then each that came with it.
@@ -183,6 +187,11 @@ impl Handle {
     /// Whether commands would most likely be done, of whatever product.
     pub fn is_well(&self) -> bool {
         self.shards.iter().all(|shard| shard.pulse.is_well())
+    }
+
+    /// How many submissions wait for each writer.
+    pub fn queued(&self) -> impl Iterator<Item = usize> {
+        self.shards.iter().map(|shard| shard.queue.max_capacity() - shard.queue.capacity())
     }
 
     /// Queues a command, or refuses it at once when the queue is full or does not move.
@@ -268,13 +277,18 @@ pub type Writers = JoinSet<Result<(), Panicked>>;
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub fn start(options: &PgConnectOptions, limits: &Limits) -> io::Result<(Handle, Writers)> {
+pub fn start(
+    options: &PgConnectOptions,
+    limits: &Limits,
+    metrics: &Arc<metrics::Writers>,
+) -> io::Result<(Handle, Writers)> {
     let mut writers = JoinSet::new();
     let mut shards = Vec::new();
     for shard in 0..limits.shards.max(1) {
         let (sender, receiver) = mpsc::channel(limits.queue_commands_max);
         let pulse = Arc::new(Pulse::new(limits.batch_time_max, limits.trouble_time_max));
-        let writer = writer::Writer::new(options.clone(), limits, receiver, Arc::clone(&pulse));
+        let writer =
+            writer::Writer::new(options.clone(), limits, receiver, Arc::clone(&pulse), Arc::clone(metrics));
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, ended) = oneshot::channel();
         thread::Builder::new().name(format!("writer-{shard}")).spawn(move || {

@@ -19,6 +19,7 @@ use crate::store::commit::Batch;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 use crate::store::{StoreError, configuration, state};
+use crate::telemetry::metrics::{self, AmbiguousLabels, LookupLabels, RetryLabels};
 
 use super::answers::{self, answer_granted, meanwhile};
 use super::batch::{EventName, Granted, Ground, Place, Unit, Verdict, judge, name_of, root};
@@ -49,6 +50,9 @@ pub(super) struct Writer {
     granted: answers::Granted,
     /// How many of the next batches wait for their turn at once.
     contended: usize,
+    /// Whether a commit was sent whose answer has not come.
+    is_committing: bool,
+    metrics: Arc<metrics::Writers>,
 }
 
 /// A batch that was decided and is not committed.
@@ -86,12 +90,14 @@ impl Writer {
         limits: &Limits,
         queue: mpsc::Receiver<Submission>,
         pulse: Arc<Pulse>,
+        metrics: Arc<metrics::Writers>,
     ) -> Writer {
         let intake = Intake::new(queue, limits.batch_commands_max);
         let link = Link::new(options, limits.round_trip_max);
         let books = Books::new(limits.books_entries_max);
         let recent = LruCache::new(NonZeroUsize::new(limits.recent_events_max).unwrap_or(NonZeroUsize::MIN));
-        Writer { intake, pulse, link, books, recent, granted: Vec::new(), contended: 0 }
+        let (granted, contended, is_committing) = (Vec::new(), 0, false);
+        Writer { intake, pulse, link, books, recent, granted, contended, is_committing, metrics }
     }
 
     /// Takes submissions until the queue is closed and empty.
@@ -115,6 +121,10 @@ impl Writer {
     /// Answers every submission.
     async fn process(&mut self, mut open: Vec<Submission>) {
         let begun = Instant::now();
+        self.metrics.batch.observe(open.len() as f64);
+        if let Some(oldest) = open.first() {
+            self.metrics.queue_wait.observe(begun.duration_since(oldest.since).as_secs_f64());
+        }
         let mut outages = 0;
         let mut wait_for_turn = self.contended > 0;
         self.contended = self.contended.saturating_sub(1);
@@ -130,8 +140,10 @@ impl Writer {
                 self.books.forget(&command.product);
             }
             let id_taken = matches!(error, StoreError::IdTaken);
+            let in_doubt = self.in_doubt(&error, open.len());
+            self.count_retry(&error);
             match error {
-                StoreError::Conflict => self.contended = CONTENDED_BATCHES,
+                StoreError::Conflict(_) => self.contended = CONTENDED_BATCHES,
                 // Writers have connections of their own, and never wait for one.
                 StoreError::IdTaken | StoreError::Busy | StoreError::Unwatched(_) => {}
                 StoreError::Unavailable(why) => {
@@ -143,16 +155,45 @@ impl Writer {
             // Who waited as long as one exchange may take is not let wait for another.
             let is_late = outages > 0 && begun.elapsed() >= self.link.round_trip_max();
             if outages > 1 || is_late || !self.link.is_up() {
+                self.count_ended("unknown", in_doubt);
                 return self.give_up(open);
             }
             // The commit may have happened or not: the ledger tells.
             match self.look_up(&mut open, id_taken).await {
-                Ok(()) => {}
+                Ok(found) => {
+                    self.count_ended("committed", in_doubt.min(found));
+                    self.count_ended("not_committed", in_doubt.saturating_sub(found));
+                }
                 Err(StoreError::Rejected(why)) => return self.isolate(open, &why).await,
-                Err(_) => return self.give_up(open),
+                Err(_) => {
+                    self.count_ended("unknown", in_doubt);
+                    return self.give_up(open);
+                }
             }
         }
         reject(open, &Failure::Overloaded);
+    }
+
+    /// How many commands may have been committed or not, by an error.
+    fn in_doubt(&mut self, error: &StoreError, commands: usize) -> usize {
+        let is_committing = std::mem::take(&mut self.is_committing);
+        if is_committing && matches!(error, StoreError::Unavailable(_)) { commands } else { 0 }
+    }
+
+    fn count_ended(&self, ended: &'static str, commands: usize) {
+        if commands > 0 {
+            self.metrics.ambiguous.get_or_create(&AmbiguousLabels { ended }).inc_by(commands as u64);
+        }
+    }
+
+    fn count_retry(&self, error: &StoreError) {
+        let sqlstate = match error {
+            StoreError::Conflict(sqlstate) => sqlstate,
+            StoreError::IdTaken => "23505",
+            StoreError::Unwatched(_) => "53200",
+            _ => "",
+        };
+        self.metrics.retries.get_or_create(&RetryLabels { sqlstate }).inc();
     }
 
     /// The database does not do it. Whoever came meanwhile has waited as long, and is not let
@@ -232,10 +273,18 @@ impl Writer {
             return Ok(decided.committed(&[]));
         };
         let mut connection = self.link.check_out().await?;
-        let writing = self.link.bounded(batch.write(&mut connection));
+        let (began, writing) = (Instant::now(), self.link.bounded(batch.write(&mut connection)));
+        self.is_committing = true;
         let written = meanwhile(writing, &mut self.granted).await;
         self.link.check_in(connection, &written);
-        Ok(decided.committed(&written?))
+        let event_ids = written?;
+        self.committed(began);
+        Ok(decided.committed(&event_ids))
+    }
+
+    fn committed(&mut self, began: Instant) {
+        self.is_committing = false;
+        self.metrics.commit.observe(began.elapsed().as_secs_f64());
     }
 
     /// The tries after a conflict: the roots are locked before anything is read, so that no
@@ -254,7 +303,10 @@ impl Writer {
                 let judged = self.judge_locked(&mut transaction, open, may_grow).await;
                 match judged {
                     Ok(judged) => {
-                        self.link.bounded(async { Ok(transaction.commit().await?) }).await.map(|()| judged)
+                        let began = Instant::now();
+                        self.is_committing = true;
+                        let committed = self.link.bounded(async { Ok(transaction.commit().await?) }).await;
+                        committed.map(|()| self.committed(began)).map(|()| judged)
                     }
                     Err(error) => {
                         let rolled_back =
@@ -340,6 +392,10 @@ impl Writer {
         for (command, versioned) in commands_of(open) {
             self.books.want(command, &versioned.configuration, &mut wanted);
         }
+        let misses = wanted.nodes.len() + wanted.balances.len();
+        for (result, count) in [("hit", wanted.lookups.saturating_sub(misses)), ("miss", misses)] {
+            self.metrics.lookups.get_or_create(&LookupLabels { result }).inc_by(count as u64);
+        }
         wanted
     }
 
@@ -392,7 +448,7 @@ async fn check_recalled(
 ) -> Result<(), StoreError> {
     for &(environment, version) in recalled {
         if configuration::version(connection, environment.as_str()).await? != Some(version) {
-            return Err(StoreError::Conflict);
+            return Err(StoreError::Conflict(""));
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod form;
 mod hardupdate;
 mod health;
 mod listing;
+mod metrics;
 mod onhand;
 mod onhand_query;
 mod onhand_records;
@@ -23,6 +24,7 @@ mod promises;
 pub mod reading;
 mod reservations;
 mod reserve;
+mod routes;
 mod running;
 mod schedule;
 mod schema;
@@ -52,6 +54,7 @@ use crate::domain::name::Value;
 use crate::engine::Handle;
 use crate::store;
 use crate::store::configuration::Versioned;
+use crate::telemetry::metrics::Metrics;
 
 use environments::Environments;
 use problem::Problem;
@@ -82,6 +85,7 @@ pub struct Shared {
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
     limits: Limits,
+    metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
     /// Held by who erases: one at a time.
     erasing: Arc<Mutex<()>>,
@@ -91,12 +95,18 @@ pub struct Shared {
 
 impl Shared {
     /// Puts together what the handlers need; `draining` is what readiness goes by.
-    pub fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
+    pub fn new(
+        engine: Handle,
+        readers: PgPool,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        draining: Arc<AtomicBool>,
+    ) -> Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        Shared { engine, environments, readers, streams, limits, draining, erasing, room }
+        Shared { engine, environments, readers, streams, limits, metrics, draining, erasing, room }
     }
 }
 
@@ -195,6 +205,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(partitions::clean_up_all))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The OpenAPI document of the service.

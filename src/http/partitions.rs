@@ -188,11 +188,11 @@ async fn empty(app: &Shared, environment: &Value, piece: &[Partition]) -> Result
         });
         match emptying.await {
             // Commands were in the way; they are done before the next try.
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict(_)) => {}
             done => return done,
         }
     }
-    Err(StoreError::Conflict)
+    Err(StoreError::Conflict(""))
 }
 
 #[cfg(test)]

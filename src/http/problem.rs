@@ -13,7 +13,7 @@ use crate::domain::refusal::{Fault, Place, Refusal, Shortage};
 use crate::engine::Failure;
 use crate::store::StoreError;
 
-use super::around::current_request;
+use super::around::{count_refusal, current_request};
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
@@ -203,6 +203,7 @@ impl Problem {
     /// The problem as an answer's body.
     pub(crate) fn body(&self, id: Option<Value>, index: Option<usize>) -> ProblemBody {
         let kind = self.kind();
+        count_refusal(kind.code);
         let detail = self.detail();
         let mut body = ProblemBody {
             problem_type: format!("/problems/{}", kind.code),
@@ -278,7 +279,7 @@ impl From<Failure> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
-            StoreError::Conflict | StoreError::IdTaken | StoreError::Busy => Problem::Overloaded,
+            StoreError::Conflict(_) | StoreError::IdTaken | StoreError::Busy => Problem::Overloaded,
             StoreError::Unavailable(why) | StoreError::Unwatched(why) => {
                 tracing::warn!(request = current_request(), error = %why, "the database did not answer");
                 Problem::DatabaseUnavailable

@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
+use crate::telemetry::metrics::Metrics;
+
 use super::around::Around;
 
 /// The limits of connections.
@@ -37,10 +39,16 @@ pub struct Limits {
 }
 
 /// Serves until `stop` becomes true, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
-    let around = Around::new(router, limits.request_time_max);
+    let around = Around::new(router, metrics, limits.request_time_max);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &room) => accepted,

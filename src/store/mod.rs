@@ -9,6 +9,7 @@ pub mod onhand;
 pub mod query;
 pub mod reservations;
 pub mod schedule;
+pub mod sessions;
 pub mod state;
 pub mod switches;
 mod text;
@@ -27,9 +28,10 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 /// Why a statement did not do its work, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// What it was decided on has changed: load again, decide again.
+    /// What it was decided on has changed: load again, decide again. With PostgreSQL's code for it,
+    /// or none where the service itself saw it.
     #[error("what the batch was decided on has changed")]
-    Conflict,
+    Conflict(&'static str),
     /// An id of the batch is in the ledger already.
     #[error("an id is in the ledger already")]
     IdTaken,
@@ -54,7 +56,7 @@ impl StoreError {
     fn of_stored(self) -> String {
         match self {
             StoreError::Rejected(why) => why,
-            StoreError::Conflict => "it has a measure that the environment never had".to_owned(),
+            StoreError::Conflict(_) => "it has a measure that the environment never had".to_owned(),
             other => other.to_string(),
         }
     }
@@ -77,12 +79,14 @@ impl From<sqlx::Error> for StoreError {
         let violated = database.try_downcast_ref::<PgDatabaseError>();
         match (&*state, database.constraint()) {
             // Could not be put in order, a deadlock, a lock that was not to be had in time.
-            ("40001" | "40P01" | "55P03", _) => StoreError::Conflict,
+            ("40001", _) => StoreError::Conflict("40001"),
+            ("40P01", _) => StoreError::Conflict("40P01"),
+            ("55P03", _) => StoreError::Conflict("55P03"),
             ("23505", Some("ledger_id")) => StoreError::IdTaken,
-            ("23505", _) => StoreError::Conflict,
+            ("23505", _) => StoreError::Conflict("23505"),
             // The ledger refuses an event whose guards did not hold: its version is NULL.
             ("23502", _) if violated.and_then(PgDatabaseError::column) == Some("version") => {
-                StoreError::Conflict
+                StoreError::Conflict("23502")
             }
             ("53200", _) => StoreError::Unwatched(error.to_string()),
             // Another server is the one to ask: this one only follows it, where it refuses to

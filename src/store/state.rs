@@ -174,7 +174,7 @@ pub async fn reservations(
     let mut found = vec![None; wanted.len()];
     for row in rows {
         let place = row.place as usize - 1;
-        let configuration = rules.get(&wanted[place].0.environment).ok_or(StoreError::Conflict)?;
+        let configuration = rules.get(&wanted[place].0.environment).ok_or(StoreError::Conflict(""))?;
         found[place] = Some(Reservation {
             path: DimensionPath::new(text::values(&row.dimensions)),
             measure: slot(configuration, &row.measure)?,
@@ -190,7 +190,7 @@ pub async fn reservations(
 pub(super) fn slot(configuration: &Configuration, name: &str) -> Result<Slot, StoreError> {
     let name = MeasureName::parse(name).map_err(StoreError::Rejected)?;
     let index = configuration.slots().iter().position(|known| *known == name);
-    index.map(Slot).ok_or(StoreError::Conflict)
+    index.map(Slot).ok_or(StoreError::Conflict(""))
 }
 
 /// One stock node with what has to be the case for a refusal at it to be true now.

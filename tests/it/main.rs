@@ -19,6 +19,7 @@ mod hostile_input;
 mod instances;
 mod inventory_visibility;
 mod load;
+mod metrics;
 mod migrations;
 mod naive;
 mod on_hand;

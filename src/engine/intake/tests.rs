@@ -30,6 +30,7 @@ fn submission(ids: &[&str]) -> Submission {
         "allocation": {"groups": ["channel"], "availableToAllocate": "pos.inbound - @iv.@allocated"}}"#;
     let configuration = Configuration::new(serde_json::from_str(document).unwrap(), &[]).unwrap();
     Submission {
+        since: std::time::Instant::now(),
         commands: ids.iter().map(command).collect(),
         configuration: Arc::new(Versioned { version: 1, configuration }),
         reply: oneshot::channel().0,

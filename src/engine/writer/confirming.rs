@@ -79,7 +79,7 @@ impl Writer {
             let found = match ledger::find(&mut connection, &commands).await {
                 // An event uses a measure that the configuration does not know yet, so the
                 // versions will tell that it is outdated.
-                Err(StoreError::Conflict) => vec![None; commands.len()],
+                Err(StoreError::Conflict(_)) => vec![None; commands.len()],
                 found => found?,
             };
             Ok((found, state::freshness(&mut connection, &roots).await?))
@@ -89,14 +89,14 @@ impl Writer {
         answer
     }
 
-    /// After a failed commit: learns which events are in the ledger after all, and sends
+    /// After a failed commit: learns which events are in the ledger after all, answers how many, and sends
     /// back what was made under a configuration that is no longer the current one.
     /// An id that was in the way, but is of an erased product, is so no longer.
     pub(super) async fn look_up(
         &mut self,
         open: &mut Vec<Submission>,
         id_taken: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let environments: BTreeSet<Value> = open.iter().map(environment_of).collect();
         let commands: Vec<_> =
             commands_of(open).map(|(command, versioned)| (command, &versioned.configuration)).collect();
@@ -106,7 +106,7 @@ impl Writer {
                 let commands: Vec<_> = commands.iter().map(|&(command, _)| command).collect();
                 match ledger::free_ids(&mut connection, &commands).await {
                     // Someone else frees them.
-                    Err(StoreError::Conflict) => {}
+                    Err(StoreError::Conflict(_)) => {}
                     freed => freed?,
                 }
             }
@@ -117,7 +117,7 @@ impl Writer {
             }
             let found = match ledger::find(&mut connection, &commands).await {
                 // An event uses a measure that the command's configuration does not know yet.
-                Err(StoreError::Conflict) => Vec::new(),
+                Err(StoreError::Conflict(_)) => Vec::new(),
                 found => found?,
             };
             Ok((versions, found))
@@ -125,14 +125,14 @@ impl Writer {
         let answer = self.link.bounded(exchange).await;
         self.link.check_in(connection, &answer);
         let (versions, found) = answer?;
-        for event in found.into_iter().flatten() {
-            self.remember(Arc::new(event));
-        }
+        let found: Vec<Event> = found.into_iter().flatten().collect();
+        let count = found.len();
+        found.into_iter().for_each(|event| self.remember(Arc::new(event)));
         let outdated = |submission: &mut Submission| {
             versions.get(&environment_of(submission)).copied().flatten()
                 != Some(submission.configuration.version)
         };
         reject(open.extract_if(.., outdated).collect(), &Failure::ConfigurationChanged);
-        Ok(())
+        Ok(count)
     }
 }

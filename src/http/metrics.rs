@@ -1,0 +1,25 @@
+//! What is measured of the service, for Prometheus.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, Response, header};
+
+use crate::store::{self, sessions};
+
+use super::App;
+
+/// What is measured of the service, as Prometheus reads it (OpenMetrics).
+#[utoipa::path(
+    get, path = "/metrics", tag = "service", operation_id = "metrics",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
+)]
+pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
+    app.metrics.queued(app.engine.queued());
+    // Whoever asks wants to know all the more when the database does not answer.
+    let age = store::read(&app.readers, async |connection| sessions::oldest_transaction(connection).await);
+    app.metrics.oldest_transaction(age.await.ok());
+    let mut response = Response::new(Body::from(app.metrics.text()));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,94 @@
+"""Every expression of the dashboard and of the alert rules, asked of a Prometheus that reads the service."""
+
+import json
+import re
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+service, prometheus, docs = sys.argv[1:]
+PATIENCE_SECONDS = 60
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def ask(expression):
+    answer = get(f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+    assert answer["status"] == "success", (expression, answer)
+    return answer["data"]["result"]
+
+
+def send(path, body):
+    request = urllib.request.Request(
+        f"{service}/api/environment/demo/{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    try:
+        urllib.request.urlopen(request, timeout=10).read()
+    except urllib.error.HTTPError as refusal:
+        assert refusal.code == 409, refusal.read()
+
+
+def wait_for(what, holds):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            if holds():
+                return
+        except urllib.error.URLError:
+            pass  # it does not listen yet
+        assert time.monotonic() < end, f"not in time: {what}"
+        time.sleep(0.2)
+
+
+def use_it(number):
+    """One command that is granted and one that is refused."""
+    red = {"siteId": "1", "locationId": "11", "colorId": "red"}
+    product = {"organizationId": "usmf", "productId": "GravelBike", "dimensions": red}
+    groups = {"channel": "Web", "region": "London", "customerGroup": "Regular"}
+    send("onhand", {"id": f"stock-{number}", **product, "quantities": {"pos": {"inbound": 1}}})
+    send("allocation/consume", {"id": f"order-{number}", **product, "groups": groups, "quantity": 1e9,
+                                "physicalMeasures": {"pos": {"outbound": "Addition"}}})
+
+
+def expressions():
+    dashboard = json.load(open(f"{docs}/dashboard.json"))
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"].replace("$__rate_interval", "1m")
+    for line in open(f"{docs}/alerts.yml"):
+        if found := re.match(r"\s+expr: (.*)", line):
+            yield "alert", found[1]
+
+
+wait_for("Prometheus reads the service", lambda: ask('up{job="ringfence"} == 1'))
+count = 0
+
+
+def everything_is_there():
+    global count
+    count += 1
+    use_it(count)
+    for where, expression in expressions():
+        # What a threshold is held against, and what a quotient is made of, must be there by itself. A refusal
+        # of a kind that has not happened has no series.
+        for name, labels in re.findall(r"\b((?:ringfence|http_server)_\w+)(\{[^}]*\})?", expression):
+            known = labels if labels and "code=" not in labels and "status_code=~" not in labels else ""
+            if not ask(f"{name}{known}"):
+                return False
+        if where != "alert" and not ask(expression):
+            return False
+    return True
+
+
+wait_for("every expression finds something", everything_is_there)
+total = len(list(expressions()))
+assert total > 20, total
+codes = set(re.findall(r'code="([a-z-]+)"', open(f"{docs}/alerts.yml").read()))
+for code in codes:
+    urllib.request.urlopen(f"{service}/problems/{code}", timeout=10).read()
+print(f"{total} expressions find what they read; {len(codes)} codes of alerts are known")
