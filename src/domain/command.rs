@@ -40,6 +40,25 @@ impl ProductKey {
     }
 }
 
+/// What a client notes about a command: kept on its event, and no part of what it means. So it is
+/// not compared where commands are, and a repeat leaves the note as it was first given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// What it belongs to, such as an order and its line.
+    pub reference: Option<Value>,
+    /// Why.
+    pub reason: Option<Value>,
+    /// Who.
+    pub actor: Option<Value>,
+}
+
+impl Note {
+    /// The note, where anything was noted.
+    pub fn kept(self) -> Option<Box<Note>> {
+        (self != Note::default()).then(|| Box::new(self))
+    }
+}
+
 /// One event as a client asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -51,6 +70,10 @@ pub struct Command {
     pub path: DimensionPath,
     /// How.
     pub operation: Operation,
+    /// What is noted about it. Most have none, and carry no room for it.
+    pub note: Option<Box<Note>>,
+    /// Whether the answer is to say why. No part of what the event means.
+    pub explain: bool,
 }
 
 /// Measures with quantities, in the order of their slots, none twice.
@@ -186,6 +209,8 @@ pub struct Target<'a> {
     pub dimension_data_source: Option<Cow<'a, str>>,
     /// Where.
     pub dimensions: Pairs<'a>,
+    /// What is noted about it.
+    pub note: Option<Box<Note>>,
 }
 
 impl Command {
@@ -215,10 +240,19 @@ impl Command {
             configuration.check_reservable(target.dimension_data_source.as_deref(), &target.dimensions)?;
         }
         let operation = operation::read(configuration, groups, request)?;
-        Ok(Command { id: target.id.clone(), product: target.product.clone(), path, operation })
+        let Target { id, product, note, .. } = target;
+        Ok(Command {
+            id: id.clone(),
+            product: product.clone(),
+            path,
+            operation,
+            note: note.clone(),
+            explain: false,
+        })
     }
 
-    /// Whether another command means the same, whatever its id and however it was written.
+    /// Whether another command means the same, whatever its id, what is noted about it, and however
+    /// it was written.
     pub fn means_the_same_as(&self, other: &Command) -> bool {
         self.product == other.product && self.path == other.path && self.operation == other.operation
     }

@@ -1,10 +1,13 @@
 //! The rules: what a command does, or why it is refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::command::{Command, Movements, Operation, Settlement, Timestamp};
 use super::configuration::{ALLOCATED, CONSUMED, CUMULATIVE_ALLOCATED, Configuration};
+use super::explanation::{Explanation, explain};
 use super::formula::{Formula, Slot};
 use super::groups::GroupPath;
 use super::quantity::{InvalidQuantity, Quantity};
@@ -29,6 +32,8 @@ pub struct Effects {
     pub set_at: Vec<(Slot, Timestamp)>,
     /// All that is scheduled at the command's path after it.
     pub schedule: Option<Schedule>,
+    /// Why, where the command asks for it.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 /// What a granted command answers, and answers again whenever it is repeated.
@@ -51,6 +56,13 @@ pub struct Outcome {
     /// What an unreserve offered back beyond what remained.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub excess: Option<Quantity>,
+    /// Why, where the command asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub explanation: Option<Box<Explanation>>,
+    /// What it moved, by measure, where the command does not tell: a set says what there is, and an
+    /// unreserve does not name the measure. Not kept of the events of before this was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moved: Option<BTreeMap<String, Quantity>>,
 }
 
 /// Decides a command over a state that holds its whole chain. Changes nothing.
@@ -67,7 +79,7 @@ pub fn decide(
     received_at: Timestamp,
 ) -> Result<Effects, Refusal> {
     let rules = Rules { stock, configuration, command };
-    let effects = match &command.operation {
+    let mut effects = match &command.operation {
         Operation::Allocate { groups, quantity } => rules.allocate(groups, *quantity),
         Operation::Unallocate { groups, quantity } => rules.unallocate(groups, *quantity),
         Operation::Reallocate { source, target, quantity } => rules.reallocate(source, target, *quantity),
@@ -82,7 +94,13 @@ pub fn decide(
         Operation::ChangeSchedule { changes } => rules.change_schedule(changes, received_at),
     }?;
     rules.check_sums(&effects)?;
+    effects.explanation = why(stock, configuration, command);
     Ok(effects)
+}
+
+/// Why a command is decided as it is over a state, where it asks for that.
+pub fn why(stock: &Stock, configuration: &Configuration, command: &Command) -> Option<Box<Explanation>> {
+    command.explain.then(|| Box::new(explain(stock, configuration, command)))
 }
 
 /// Applies what [`decide`] granted over the same state.
@@ -95,6 +113,9 @@ pub fn apply(
     let required = configuration.dimensions().required();
     let path = &command.path;
     stock.apply_movements(path, required, &effects.movements);
+    let moved = matches!(command.operation, Operation::SetOnHand { .. } | Operation::Unreserve { .. });
+    let named = |&(slot, delta): &(Slot, Quantity)| (configuration.measure_name(slot).to_string(), delta);
+    let moved = moved.then(|| effects.movements.iter().map(named).collect());
     let balance = effects.balance.as_ref().map(|&(_, balance)| balance);
     let source_balance = effects.source_balance.as_ref().map(|&(_, balance)| balance);
     let reservation_id = match command.operation {
@@ -122,6 +143,8 @@ pub fn apply(
         available_to_allocate: stock.available(configuration.available_to_allocate(), path, required).0,
         reservation_id,
         excess: effects.excess,
+        explanation: effects.explanation,
+        moved,
     }
 }
 

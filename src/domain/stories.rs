@@ -14,6 +14,7 @@
 
 mod allocations;
 mod configurations;
+mod explanations;
 mod invariants;
 mod replacements;
 mod requests;
@@ -215,6 +216,7 @@ fn command(
         },
         dimension_data_source: after(words, "using").map(Into::into),
         dimensions: pairs(after(words, "at").unwrap(), &DIMENSIONS),
+        note: None,
     };
     Command::new(configuration, &target, &request)
 }

@@ -18,6 +18,8 @@ use super::{App, Environment, commands, schema};
 /// The properties of an allocation and its like.
 pub(super) const ALLOCATE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -25,10 +27,15 @@ pub(super) const ALLOCATE: &[&str] = &[
     "groups",
     "targetGroups",
     "quantity",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a reallocation.
 pub(super) const REALLOCATE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -37,10 +44,15 @@ pub(super) const REALLOCATE: &[&str] = &[
     "groups",
     "targetGroups",
     "quantity",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a consume.
 pub(super) const CONSUME: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -49,6 +61,9 @@ pub(super) const CONSUME: &[&str] = &[
     "targetGroups",
     "quantity",
     "physicalMeasures",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 fn read<'a>(

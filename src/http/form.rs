@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::command::{PerMeasure, Quantities};
 use crate::domain::dimensions::Pairs;
-use crate::domain::name::Value;
+use crate::domain::name::{InvalidText, Value};
 use crate::domain::refusal::{Fault, Refusal, pointer};
 
 use super::problem::Problem;
@@ -122,6 +122,12 @@ pub(super) fn id_of(body: &[u8]) -> Option<Value> {
     let (_, raw) = members.iter().find(|(name, _)| name.eq_ignore_ascii_case("id"))?;
     let Text(text) = serde_json::from_str(raw.get()).ok()?;
     Value::parse(&text).ok()
+}
+
+/// Whether a body says that a property is true, however wrong the rest of it is.
+pub(super) fn is_set(body: &[u8], name: &str) -> bool {
+    let Ok(Members(members)) = serde_json::from_slice(body) else { return false };
+    members.iter().any(|(own, raw)| own.eq_ignore_ascii_case(name) && raw.get() == "true")
 }
 
 /// An object of a request while it is read. Faults are collected, so that whoever sent it
@@ -238,6 +244,16 @@ impl<'a> Form<'a> {
             Err(_) => {}
         }
         Value::empty()
+    }
+
+    /// A value that may be absent.
+    pub(super) fn optional_value(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<Value, InvalidText>,
+    ) -> Option<Value> {
+        let text = self.optional_text(name)?;
+        parse(&text).map_err(|error| self.fault(name, error)).ok()
     }
 
     pub(super) fn text(&mut self, name: &str) -> Cow<'a, str> {

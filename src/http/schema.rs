@@ -30,6 +30,13 @@ pub(super) struct AllocateRequest {
     /// The client's own id of the event; may come as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -44,6 +51,16 @@ pub(super) struct AllocateRequest {
     groups: Names,
     /// How much: more than 0.
     quantity: Quantity,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// A move from one group path to another.
@@ -53,6 +70,13 @@ pub(super) struct ReallocateRequest {
     /// The client's own id of the event; may come as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -69,6 +93,16 @@ pub(super) struct ReallocateRequest {
     groups: Names,
     /// How much: more than 0.
     quantity: Quantity,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// The taking of allocated stock for an order.
@@ -78,6 +112,13 @@ pub(super) struct ConsumeRequest {
     /// The client's own id of the event; may come as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -94,6 +135,16 @@ pub(super) struct ConsumeRequest {
     quantity: Quantity,
     /// By data source and measure: where the stock is taken from, or what it is added to.
     physical_measures: Option<BTreeMap<String, BTreeMap<String, Direction>>>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// What a consume does to a measure.
@@ -153,6 +204,13 @@ pub(super) struct OnHandChange {
     /// The client's own id of the event.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -167,6 +225,16 @@ pub(super) struct OnHandChange {
     quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
     /// Whose `@iv.@consumed` is settled; only with that measure.
     groups: Option<Names>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// A report of stock.
@@ -176,6 +244,13 @@ pub(super) struct OnHandSet {
     /// The client's own id of the event.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -191,6 +266,16 @@ pub(super) struct OnHandSet {
     /// When that was the case; without it, now.
     #[schema(rename = "modifiedDateTimeUTC", format = DateTime)]
     modified_date_time_utc: Option<String>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// The taking of stock that is not allocated, for an order. How much of which measure is said by
@@ -201,6 +286,13 @@ pub(super) struct ReserveRequest {
     /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -222,6 +314,16 @@ pub(super) struct ReserveRequest {
     /// Whether there must be enough available for reservation.
     #[schema(default = true)]
     if_check_avail_for_reserv: Option<bool>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// The freeing of a reservation, or of part of it.
@@ -231,6 +333,13 @@ pub(super) struct UnreserveRequest {
     /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -241,6 +350,16 @@ pub(super) struct UnreserveRequest {
     /// How much is offered back: more than 0.
     #[schema(rename = "OffsetQty")]
     offset_qty: Quantity,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// What is expected to happen to stock.
@@ -250,6 +369,13 @@ pub(super) struct ScheduleChange {
     /// The client's own id of the event.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -262,6 +388,16 @@ pub(super) struct ScheduleChange {
     dimensions: Names,
     /// By day (`2026-11-23`, UTC), data source and measure: by how much it is to change.
     quantities_by_date: QuantitiesByDate,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// Which stock a query answers, and by what dimensions.

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::command::{Command, Movements, Operation, ProductKey, Settlement, Timestamp};
+use crate::domain::command::{Command, Movements, Note, Operation, ProductKey, Settlement, Timestamp};
 use crate::domain::configuration::Configuration;
 use crate::domain::decide::Outcome;
 use crate::domain::dimensions::DimensionPath;
@@ -146,12 +146,15 @@ struct Row {
     version: i64,
     received_at: OffsetDateTime,
     outcome: String,
+    reference: Option<String>,
+    reason: Option<String>,
+    actor: Option<String>,
 }
 
 impl Row {
     fn event(self, configuration: &Configuration) -> Result<Event, StoreError> {
         let operation = self.operation(configuration)?;
-        let outcome = serde_json::from_str(&self.outcome).map_err(|error| {
+        let outcome: Outcome = serde_json::from_str(&self.outcome).map_err(|error| {
             StoreError::Rejected(format!("the outcome of event {} is not readable: {error}", self.event_id))
         })?;
         let product = ProductKey {
@@ -160,7 +163,13 @@ impl Row {
             product: Value::stored(&self.product_id),
         };
         let path = DimensionPath::new(text::values(&self.dimensions));
-        let command = Arc::new(Command { id: Value::stored(&self.id), product, path, operation });
+        // So that a replay explains what the event did.
+        let explain = outcome.explanation.is_some();
+        let stored = |text: &Option<String>| text.as_deref().map(Value::stored);
+        let (reference, reason) = (stored(&self.reference), stored(&self.reason));
+        let note = Note { reference, reason, actor: stored(&self.actor) }.kept();
+        let command =
+            Arc::new(Command { id: Value::stored(&self.id), product, path, operation, note, explain });
         Ok(Event {
             event_id: self.event_id,
             command,
@@ -255,13 +264,31 @@ pub async fn find(
     connection: &mut PgConnection,
     commands: &[(&Command, &Configuration)],
 ) -> Result<Vec<Option<Event>>, StoreError> {
+    let found = find_unconfirmed(connection, commands).await?;
+    if found.iter().any(Option::is_some) {
+        make_sure(connection).await?;
+    }
+    Ok(found)
+}
+
+/// As [`find`], and writes nothing: for whom an event of which nobody was told, and which a failover
+/// takes back, is as good as any other.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when an event uses a measure that is newer than the command's
+/// configuration; else when the database does not answer.
+pub async fn find_unconfirmed(
+    connection: &mut PgConnection,
+    commands: &[(&Command, &Configuration)],
+) -> Result<Vec<Option<Event>>, StoreError> {
     let environments: Vec<String> =
         commands.iter().map(|(command, _)| command.product.environment.to_string()).collect();
     let ids: Vec<String> = commands.iter().map(|(command, _)| command.id.to_string()).collect();
     let rows = sqlx::query!(
         r#"SELECT k.place AS "place!", l.event_id, l.environment_id, l.organization_id, l.product_id, l.id, l.operation,
                   l.dimensions, l.groups, l.source_groups, l.quantity::text AS quantity, l.detail::text AS detail,
-                  l.configuration_version, l.version, l.received_at, l.outcome::text AS "outcome!"
+                  l.configuration_version, l.version, l.received_at, l.outcome::text AS "outcome!",
+                  l.reference, l.reason, l.actor
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (environment_id, id, place)
            JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id
              AND NOT EXISTS (SELECT FROM erasure x
@@ -270,11 +297,8 @@ pub async fn find(
         &environments,
         &ids,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    if !rows.is_empty() {
-        make_sure(connection).await?;
-    }
     let mut found: Vec<Option<Event>> = vec![None; commands.len()];
     for row in rows {
         let place = row.place as usize - 1;
@@ -294,6 +318,9 @@ pub async fn find(
             version: row.version,
             received_at: row.received_at,
             outcome: row.outcome,
+            reference: row.reference,
+            reason: row.reason,
+            actor: row.actor,
         };
         found[place] = Some(row.event(commands[place].1)?);
     }
@@ -349,7 +376,7 @@ pub async fn named(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
-                  outcome::text AS "outcome!"
+                  outcome::text AS "outcome!", reference, reason, actor
            FROM ledger l WHERE environment_id = $1 AND id = ANY($2)
              AND NOT EXISTS (SELECT FROM erasure x
                              WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
@@ -385,7 +412,7 @@ pub async fn page(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
-                  outcome::text AS "outcome!"
+                  outcome::text AS "outcome!", reference, reason, actor
            FROM ledger l WHERE environment_id = $1 AND event_id > $2
              AND NOT EXISTS (SELECT FROM erasure x
                              WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id

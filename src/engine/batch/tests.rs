@@ -86,7 +86,13 @@ fn command(versioned: &Versioned, id: &str, meaning: usize) -> Arc<Command> {
         organization: Value::parse("usmf").unwrap(),
         product: Value::parse("Bike").unwrap(),
     };
-    let target = Target { id: Value::parse(id).unwrap(), product, dimension_data_source: None, dimensions };
+    let target = Target {
+        id: Value::parse(id).unwrap(),
+        product,
+        dimension_data_source: None,
+        dimensions,
+        note: None,
+    };
     Arc::new(Command::new(&versioned.configuration, &target, &request).unwrap())
 }
 
@@ -224,7 +230,7 @@ fn check(alone: &Alone, books: &mut Books, units: &[&[Arc<Command>]]) -> Alone {
     for ((verdict, expected), unit) in verdicts.into_iter().zip(expected).zip(units) {
         match (verdict, expected) {
             (Verdict::Granted(places), Ok(done)) => check_granted(alone, &events, &places, &done, unit),
-            (Verdict::Refused { index, refusal, ground }, Err(expected)) => {
+            (Verdict::Refused { index, refusal, ground, .. }, Err(expected)) => {
                 let is_reused = matches!(refusal, Refusal::IdReused { .. });
                 assert_eq!((index, without_difference(refusal)), expected, "{commands:?}");
                 match ground {
