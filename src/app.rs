@@ -41,6 +41,14 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// Everybody could use it.
+    #[error(
+        "{0} can be reached from other machines, and without authentication anybody there could do anything: give --auth (RINGFENCE_AUTH=true) and make a key with `ringfence key create`, or listen on 127.0.0.1"
+    )]
+    Exposed(std::net::SocketAddr),
+    /// What is to be done with keys cannot be.
+    #[error("{0}")]
+    Key(String),
     /// The database URL is not one.
     #[error("the database URL is not readable: {0}")]
     Url(String),
@@ -165,6 +173,9 @@ impl App {
     /// # Errors
     /// When one of these cannot be done.
     pub async fn build(settings: Serve) -> Result<App, StartError> {
+        if !settings.auth && !settings.listen.ip().is_loopback() {
+            return Err(StartError::Exposed(settings.listen));
+        }
         let listen = |error| StartError::Listen { address: settings.listen.to_string(), error };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let books = Books::open(&settings.database).await?;

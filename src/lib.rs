@@ -242,6 +242,7 @@ pub mod embedded;
 pub mod engine;
 pub mod follow;
 pub mod http;
+pub mod keys;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

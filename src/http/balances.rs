@@ -85,6 +85,7 @@ pub(super) async fn query(
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
     let asked = Asked::read(&body, &environment.id)?;
+    environment.check_groups(&asked.key.organization, &asked.groups)?;
     let mut versioned = environment.versioned;
     for _ in 0..CONFIGURATIONS_MAX {
         let current = match asked.answer(&app, &versioned).await {

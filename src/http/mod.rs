@@ -1,5 +1,6 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
+mod access;
 mod alerts;
 mod allocation;
 mod analytics;
@@ -17,6 +18,8 @@ mod environments;
 mod form;
 mod hardupdate;
 mod health;
+mod keyring;
+pub(crate) mod keys;
 mod listing;
 mod metrics;
 mod onhand;
@@ -31,6 +34,7 @@ pub mod reading;
 mod reservations;
 mod reserve;
 mod routes;
+mod rules;
 mod running;
 mod schedule;
 mod schema;
@@ -66,12 +70,15 @@ use crate::store;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
 
+use access::{Access, Caller};
 use environments::Environments;
 use problem::Problem;
 
 /// The limits of HTTP.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Whether requests need a key.
+    pub auth: bool,
     /// Whether products may be erased.
     pub allow_erasing: bool,
     /// Whether webhooks may have addresses that are nobody's on the Internet.
@@ -93,6 +100,8 @@ pub struct Limits {
 pub struct Shared {
     engine: Handle,
     environments: Environments,
+    /// Who lets requests in; without it, everybody is.
+    access: Option<Access>,
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
@@ -120,8 +129,9 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
+        let access = limits.auth.then(|| Access::new(readers.clone()));
         let unmet = Arc::default();
-        Shared { engine, environments, readers, streams, limits, metrics, draining, erasing, room, unmet }
+        Shared { engine, environments, access, readers, streams, limits, metrics, draining, erasing, room, unmet }
     }
 
     /// The demand that is refused, for who hands it on.
@@ -136,6 +146,8 @@ type App = Arc<Shared>;
 struct Environment {
     id: Value,
     versioned: Arc<Versioned>,
+    /// Who is asking, where that matters.
+    caller: Option<Caller>,
 }
 
 /// The environment that a request's path names, which need not exist yet.
@@ -165,8 +177,9 @@ impl FromRequestParts<App> for Environment {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Environment, Problem> {
         let id = environment_id(parts, app).await?;
+        let caller = app.admit(parts, &id).await?;
         let (id, versioned) = app.environments.get(&id).await?;
-        Ok(Environment { id, versioned })
+        Ok(Environment { id, versioned, caller })
     }
 }
 
@@ -174,6 +187,7 @@ impl FromRequestParts<App> for NewEnvironment {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<NewEnvironment, Problem> {
         let id = environment_id(parts, app).await?;
+        app.admit(parts, &id).await?;
         let id = Value::parse(&id).map_err(|error| Problem::invalid("/environmentId", error))?;
         Ok(NewEnvironment { id })
     }
@@ -193,6 +207,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
         (name = "watching", description = "What is to be told of stock, and whom."),
+        (name = "access", description = "Who may do what."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
@@ -233,6 +248,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))

@@ -80,6 +80,7 @@ pub(super) async fn answer(
     asked: Asked,
     question: &Question<'_>,
 ) -> Result<Response<Body>, Problem> {
+    environment.check_stock(&asked.organization)?;
     // Other instances change configurations too, and a query has no guard that would notice.
     let versioned = app.environments.current(&environment.id).await?;
     let (selection, after) = select(&versioned.configuration, &asked, question)?;

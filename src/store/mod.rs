@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod erasing;
 pub mod follow;
 pub mod horizon;
+pub mod keys;
 pub mod ledger;
 pub mod migrate;
 pub mod onhand;

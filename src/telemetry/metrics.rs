@@ -111,7 +111,7 @@ const SQLSTATES: [&str; 7] = ["", "23502", "23505", "40001", "40P01", "53200", "
 impl Default for Writers {
     fn default() -> Writers {
         let writers = Writers::new();
-        SQLSTATES.map(|sqlstate| drop(writers.retries.get_or_create(&RetryLabels { sqlstate })));
+        let _ = SQLSTATES.map(|sqlstate| drop(writers.retries.get_or_create(&RetryLabels { sqlstate })));
         for ended in ["committed", "not_committed", "unknown"] {
             drop(writers.ambiguous.get_or_create(&AmbiguousLabels { ended }));
         }

@@ -1,0 +1,228 @@
+//! Who is asking, and whether they may: before anything else is looked at, but for the address.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use sqlx::PgPool;
+
+use crate::domain::access::{Outside, Role, Scope};
+use crate::domain::command::{Note, Timestamp};
+use crate::domain::dimensions::Pairs;
+use crate::domain::name::Value;
+use crate::store::keys::Found;
+
+use super::around::current_route;
+use super::commands::{Asked, Line, Unreadable};
+use super::keyring::Keyring;
+use super::problem::Problem;
+use super::rules::{Narrowed, Rule, Rules};
+use super::{Environment, Shared, openapi};
+
+/// Lets requests in, where authentication is on.
+pub(super) struct Access {
+    keyring: Keyring,
+    rules: Rules,
+}
+
+/// Who is asking, as far as an environment goes.
+#[derive(Clone)]
+pub(super) struct Caller(Arc<Found>);
+
+impl Caller {
+    fn role(&self) -> Role {
+        self.0.key.role
+    }
+
+    pub(super) fn name(&self) -> &Value {
+        &self.0.key.name
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.0.key.scope
+    }
+
+    fn check_time(&self) -> Result<(), Problem> {
+        if now() < self.0.key.expires_at { Ok(()) } else { Err(Problem::Unauthenticated(EXPIRED)) }
+    }
+}
+
+const MISSING: &str = "the request has no key; send the header Authorization: Bearer and a key of the environment";
+const UNKNOWN: &str = "the key is none, or was revoked; an admin of the environment makes new ones";
+const EXPIRED: &str = "the key has expired; an admin of the environment makes new ones";
+const FOREIGN: &str = "the key is not for this environment";
+
+impl Access {
+    pub(super) fn new(readers: PgPool) -> Access {
+        Access { keyring: Keyring::new(readers), rules: Rules::of(&openapi()) }
+    }
+
+    /// Lets a request to an environment in. What an environment is, or whether it is one, is not
+    /// looked at: a key of another learns nothing of it.
+    pub(super) async fn admit(&self, parts: &Parts, environment: &str) -> Result<Caller, Problem> {
+        let text = bearer(&parts.headers).ok_or(Problem::Unauthenticated(MISSING))?;
+        let found = self.keyring.find(text).await?;
+        let mut caller = Caller(found.ok_or(Problem::Unauthenticated(UNKNOWN))?);
+        caller.check_time()?;
+        if caller.0.key.environment.as_str() != environment {
+            return Err(Problem::Forbidden(FOREIGN.to_owned()));
+        }
+        let rule = self.rules.find(current_route(), &parts.method);
+        let rule = rule.ok_or_else(|| Problem::Forbidden("nobody may do this".to_owned()))?;
+        if rule.narrowed != Narrowed::Command {
+            // Nothing else would notice that the key was revoked.
+            caller = Box::pin(self.again(&caller)).await?;
+        }
+        if !caller.role().may(rule.right) {
+            return Err(Problem::Forbidden(format!(
+                "the key {} has the role {}; {} takes the role {}",
+                caller.name(),
+                caller.role().as_str(),
+                rule.operation,
+                rule.right.role().as_str(),
+            )));
+        }
+        check_address(caller.scope(), rule, parts.uri.query())?;
+        Ok(caller)
+    }
+
+    /// Reads a key again.
+    pub(super) async fn again(&self, caller: &Caller) -> Result<Caller, Problem> {
+        caller.check_time()?;
+        let found = self.keyring.read(&caller.0.key.prefix).await?;
+        found.map(Caller).ok_or(Problem::Unauthenticated(UNKNOWN))
+    }
+}
+
+/// What follows `Bearer` in the header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| text.trim())
+}
+
+/// Holds a request's address against what a key is narrowed to.
+fn check_address(scope: &Scope, rule: &Rule, query: Option<&str>) -> Result<(), Problem> {
+    if scope.is_whole() {
+        return Ok(());
+    }
+    match rule.narrowed {
+        Narrowed::Free | Narrowed::Body | Narrowed::Command => return Ok(()),
+        Narrowed::Refused => {
+            let why = format!("{} is for keys that are not narrowed to organizations or groups", rule.operation);
+            return Err(Problem::Forbidden(why));
+        }
+        Narrowed::Organization => scope.check_ungrouped()?,
+        Narrowed::Address => {}
+    }
+    let (mut organizations, mut groups) = (Vec::new(), Pairs::new());
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name.eq_ignore_ascii_case("organizationId") {
+            organizations.push(value);
+        } else if let Some((word, group)) = name.split_once('.')
+            && word.eq_ignore_ascii_case("group")
+        {
+            groups.push((Cow::Owned(group.to_owned()), value));
+        }
+    }
+    if organizations.is_empty() {
+        organizations.push(Cow::Borrowed(""));
+    }
+    for organization in &organizations {
+        scope.check_organization(organization)?;
+    }
+    Ok(scope.check_groups(&groups)?)
+}
+
+impl From<Outside> for Problem {
+    fn from(outside: Outside) -> Problem {
+        Problem::Forbidden(outside.to_string())
+    }
+}
+
+/// The caller of a request that was let in before its body was read.
+#[derive(Clone)]
+struct Admitted(Caller);
+
+impl Shared {
+    /// Lets a request to an environment in, once; answers who is asking, where that matters.
+    pub(super) async fn admit(&self, parts: &mut Parts, environment: &str) -> Result<Option<Caller>, Problem> {
+        let Some(access) = &self.access else { return Ok(None) };
+        if let Some(Admitted(caller)) = parts.extensions.get() {
+            return Ok(Some(caller.clone()));
+        }
+        let caller = access.admit(parts, environment).await?;
+        parts.extensions.insert(Admitted(caller.clone()));
+        Ok(Some(caller))
+    }
+
+    /// Whether the caller may still go on under a version of the configuration: a newer one than the
+    /// key was read under may be there because it was revoked. What commits nothing is guarded by no
+    /// version, so the key is read for it in any case.
+    pub(super) async fn check_caller(
+        &self,
+        environment: &Environment,
+        version: i64,
+        dry_run: bool,
+    ) -> Result<(), Problem> {
+        let (Some(access), Some(caller)) = (&self.access, &environment.caller) else { return Ok(()) };
+        if dry_run || caller.0.version < version {
+            Box::pin(access.again(caller)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Environment {
+    /// What the caller is narrowed to.
+    fn scope(&self) -> Option<&Scope> {
+        self.caller.as_ref().map(Caller::scope).filter(|scope| !scope.is_whole())
+    }
+
+    /// Whether the caller may see an organization's stock, whosever it is.
+    pub(super) fn check_stock(&self, organization: &Value) -> Result<(), Problem> {
+        let Some(scope) = self.scope() else { return Ok(()) };
+        scope.check_organization(organization.as_str())?;
+        Ok(scope.check_ungrouped()?)
+    }
+
+    /// Whether the caller may see what an organization set aside for groups.
+    pub(super) fn check_groups(&self, organization: &Value, groups: &Pairs<'_>) -> Result<(), Problem> {
+        let Some(scope) = self.scope() else { return Ok(()) };
+        scope.check_organization(organization.as_str())?;
+        Ok(scope.check_groups(groups)?)
+    }
+
+    /// Whether the caller may have a command done; it is noted as who asked for it.
+    pub(super) fn check_command(&self, asked: &mut Asked<'_>) -> Result<(), Problem> {
+        let Some(caller) = &self.caller else { return Ok(()) };
+        if !caller.scope().is_whole() {
+            caller.scope().check(&asked.target, &asked.request)?;
+        }
+        // Whoever has a key could say to be anybody.
+        let note = asked.target.note.get_or_insert_with(|| {
+            Box::new(Note { reference: None, reason: None, actor: None })
+        });
+        note.actor = Some(caller.name().clone());
+        Ok(())
+    }
+
+    /// The same for the lines of a bulk, each on its own.
+    pub(super) fn check_lines(&self, lines: &mut [Line<'_>]) {
+        for line in lines {
+            if let Ok(asked) = line
+                && let Err(problem) = self.check_command(asked)
+            {
+                let dry_run = asked.dry_run.unwrap_or_default();
+                *line = Err(Unreadable { problem, id: Some(asked.target.id.clone()), dry_run });
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "whether a key has expired is no matter of the ledger")]
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
+}
