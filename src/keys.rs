@@ -80,7 +80,8 @@ fn draft(asked: &NewKey) -> Result<Draft, String> {
         format!("--role {:?} must be reader, consumer, planner, stock or admin", asked.role)
     })?;
     let group = |text: &String| {
-        let (name, text) = text.split_once('=').ok_or_else(|| format!("--group {text:?} must be GROUP=VALUE"))?;
+        let (name, text) =
+            text.split_once('=').ok_or_else(|| format!("--group {text:?} must be GROUP=VALUE"))?;
         Ok::<_, String>((name.to_owned(), value("--group", text)?))
     };
     let organizations = asked.organization.iter().map(|text| value("--organization", text));

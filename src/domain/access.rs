@@ -135,7 +135,10 @@ impl Scope {
         if self.groups.iter().all(agrees) {
             return Ok(());
         }
-        Err(Outside(format!("allowed is only the group path {} and what is below it; give these groups", self.path())))
+        Err(Outside(format!(
+            "allowed is only the group path {} and what is below it; give these groups",
+            self.path()
+        )))
     }
 
     /// Whether what is of no group path is within it.
@@ -225,7 +228,10 @@ mod tests {
     #[test]
     fn a_group_path_is_within_when_it_begins_with_the_scope_s() {
         let scope = scope(&[], &[("channel", "Web"), ("region", "EU")]);
-        assert_eq!(scope.check_groups(&pairs(&[("Region", "EU"), ("CHANNEL", "Web"), ("tier", "1")])), Ok(()));
+        assert_eq!(
+            scope.check_groups(&pairs(&[("Region", "EU"), ("CHANNEL", "Web"), ("tier", "1")])),
+            Ok(())
+        );
         for groups in [
             &[("channel", "Web")][..],
             &[("channel", "Web"), ("region", "eu")],

@@ -80,7 +80,8 @@ mod tests {
     fn what_has_not_the_shape_of_a_key_is_none() {
         let key = of_random([7; RANDOM_BYTES]);
         let longer = format!("{key}A");
-        for text in ["", "rf_", &key[1..], &key[..54], &longer, &key.to_uppercase(), &key.replace('B', "ü")] {
+        for text in ["", "rf_", &key[1..], &key[..54], &longer, &key.to_uppercase(), &key.replace('B', "ü")]
+        {
             assert_eq!(prefix_of(text), None, "{text}");
         }
     }

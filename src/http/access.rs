@@ -49,7 +49,8 @@ impl Caller {
     }
 }
 
-const MISSING: &str = "the request has no key; send the header Authorization: Bearer and a key of the environment";
+const MISSING: &str =
+    "the request has no key; send the header Authorization: Bearer and a key of the environment";
 const UNKNOWN: &str = "the key is none, or was revoked; an admin of the environment makes new ones";
 const EXPIRED: &str = "the key has expired; an admin of the environment makes new ones";
 const FOREIGN: &str = "the key is not for this environment";
@@ -90,9 +91,10 @@ impl Access {
 
     /// Reads a key again.
     pub(super) async fn again(&self, caller: &Caller) -> Result<Caller, Problem> {
-        caller.check_time()?;
         let found = self.keyring.read(&caller.0.key.prefix).await?;
-        found.map(Caller).ok_or(Problem::Unauthenticated(UNKNOWN))
+        let caller = found.map(Caller).ok_or(Problem::Unauthenticated(UNKNOWN))?;
+        caller.check_time()?;
+        Ok(caller)
     }
 }
 
@@ -110,7 +112,8 @@ fn check_address(scope: &Scope, rule: &Rule, query: Option<&str>) -> Result<(), 
     match rule.narrowed {
         Narrowed::Free | Narrowed::Body | Narrowed::Command => return Ok(()),
         Narrowed::Refused => {
-            let why = format!("{} is for keys that are not narrowed to organizations or groups", rule.operation);
+            let why =
+                format!("{} is for keys that are not narrowed to organizations or groups", rule.operation);
             return Err(Problem::Forbidden(why));
         }
         Narrowed::Organization => scope.check_ungrouped()?,
@@ -147,7 +150,11 @@ struct Admitted(Caller);
 
 impl Shared {
     /// Lets a request to an environment in, once; answers who is asking, where that matters.
-    pub(super) async fn admit(&self, parts: &mut Parts, environment: &str) -> Result<Option<Caller>, Problem> {
+    pub(super) async fn admit(
+        &self,
+        parts: &mut Parts,
+        environment: &str,
+    ) -> Result<Option<Caller>, Problem> {
         let Some(access) = &self.access else { return Ok(None) };
         if let Some(Admitted(caller)) = parts.extensions.get() {
             return Ok(Some(caller.clone()));
@@ -201,9 +208,10 @@ impl Environment {
             caller.scope().check(&asked.target, &asked.request)?;
         }
         // Whoever has a key could say to be anybody.
-        let note = asked.target.note.get_or_insert_with(|| {
-            Box::new(Note { reference: None, reason: None, actor: None })
-        });
+        let note = asked
+            .target
+            .note
+            .get_or_insert_with(|| Box::new(Note { reference: None, reason: None, actor: None }));
         note.actor = Some(caller.name().clone());
         Ok(())
     }

@@ -51,9 +51,7 @@ impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E>
                     E::from_request_parts(&mut parts, app).await.map_err(Problem::into_response)?;
                 Ok(Sent { environment, headers: parts.headers, body, _room: room })
             }
-            Err(problem) => {
-                Err(refused(&parts, problem, body, DISCARDED_BYTES_MAX, deadline).await)
-            }
+            Err(problem) => Err(refused(&parts, problem, body, DISCARDED_BYTES_MAX, deadline).await),
         }
     }
 }

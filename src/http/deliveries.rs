@@ -13,6 +13,7 @@ use crate::domain::watch::{Message, written};
 use crate::store;
 use crate::store::webhooks::{self, Delivery, Replay};
 
+use super::App;
 use super::alerts::{before, finish, linked};
 use super::around::current_request;
 use super::body::Sent;
@@ -24,7 +25,6 @@ use super::onhand_records::Page;
 use super::problem::{Problem, ProblemBody};
 use super::watches::Named;
 use super::webhooks::known;
-use super::App;
 
 /// Most messages that are replayed at once.
 const REPLAYED_MAX: i64 = 10_000;

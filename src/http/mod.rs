@@ -40,9 +40,9 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod unmet;
 mod watches;
 mod webhooks;
-mod unmet;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -131,7 +131,19 @@ impl Shared {
         let erasing = Arc::default();
         let access = limits.auth.then(|| Access::new(readers.clone()));
         let unmet = Arc::default();
-        Shared { engine, environments, access, readers, streams, limits, metrics, draining, erasing, room, unmet }
+        Shared {
+            engine,
+            environments,
+            access,
+            readers,
+            streams,
+            limits,
+            metrics,
+            draining,
+            erasing,
+            room,
+            unmet,
+        }
     }
 
     /// The demand that is refused, for who hands it on.

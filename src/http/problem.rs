@@ -215,7 +215,9 @@ impl Problem {
             Problem::UnknownEnvironment(environment) => {
                 format!("there is no environment {environment:?}; its first configuration creates it")
             }
-            Problem::UnknownWatch(name) => format!("there is no watch {name:?}; PUT watches/{name} makes one"),
+            Problem::UnknownWatch(name) => {
+                format!("there is no watch {name:?}; PUT watches/{name} makes one")
+            }
             Problem::UnknownWebhook(name) => {
                 format!("there is no webhook {name:?}; PUT webhooks/{name} makes one")
             }

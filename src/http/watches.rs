@@ -58,7 +58,9 @@ impl IntoParams for Named {
             .name("name")
             .parameter_in(ParameterIn::Path)
             .required(Required::True)
-            .description(Some("The name: letters, digits, hyphens, underscores and points, in any letter case."))
+            .description(Some(
+                "The name: letters, digits, hyphens, underscores and points, in any letter case.",
+            ))
             .schema(Some(schema));
         Environment::into_params(of).into_iter().chain([name.build()]).collect()
     }

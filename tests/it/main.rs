@@ -4,6 +4,9 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod access;
+mod access_narrowed;
+mod access_walk;
 mod allocation;
 mod analytics;
 mod bad_input;
