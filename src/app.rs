@@ -205,11 +205,13 @@ async fn serve(
         demo::set_up(&readers, &handle).await?;
     }
     let draining = Arc::new(AtomicBool::new(false));
+    let (stop_serving, serving) = watch::channel(false);
     let router = http::router(http::Shared::new(
         handle,
         readers.clone(),
         settings.http_limits(),
         Arc::clone(&draining),
+        serving.clone(),
     ));
     let address = listener
         .local_addr()
@@ -217,7 +219,6 @@ async fn serve(
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
-    let (stop_serving, serving) = watch::channel(false);
     let server = server::serve(listener, router, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;

@@ -147,6 +147,7 @@ fn event(
         },
         dimension_data_source: None,
         dimensions: place.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
+        note: None,
     };
     Ok((target, request))
 }

@@ -128,6 +128,7 @@ impl Hot {
             },
             dimension_data_source: None,
             dimensions: pairs(&[("siteId", "1"), ("locationId", "11"), ("colorId", "red")]),
+            note: None,
         };
         let request = Request::Consume {
             groups: groups.clone(),

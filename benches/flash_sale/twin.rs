@@ -51,6 +51,7 @@ pub async fn serve(database_url: &str, connections: u32) {
         pool,
         roofline::default_settings().http_limits(),
         Arc::new(AtomicBool::new(false)),
+        tokio::sync::watch::channel(false).1,
     ));
     roofline::serve(router).await;
 }

@@ -72,7 +72,8 @@ async fn service(embedded: &Embedded) -> Router {
     };
     let readers = PgPoolOptions::new().connect_lazy_with(embedded.options());
     let draining = Arc::new(AtomicBool::new(false));
-    router(Shared::new(Handle::over(vec![sender]), readers, settings.http_limits(), draining))
+    let stop = tokio::sync::watch::channel(false).1;
+    router(Shared::new(Handle::over(vec![sender]), readers, settings.http_limits(), draining, stop))
 }
 
 fn request() -> Request<Body> {

@@ -68,6 +68,7 @@ fn target(id: &str) -> Target<'static> {
         dimensions: [("siteId", "1"), ("locationId", "11"), ("colorId", "red")]
             .map(|(name, value)| (name.into(), value.into()))
             .to_vec(),
+        note: None,
     }
 }
 

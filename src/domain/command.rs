@@ -40,6 +40,25 @@ impl ProductKey {
     }
 }
 
+/// What a client notes about a command: kept on its event, and no part of what it means. So it is
+/// not compared where commands are, and a repeat leaves the note as it was first given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// What it belongs to, such as an order and its line.
+    pub reference: Option<Value>,
+    /// Why.
+    pub reason: Option<Value>,
+    /// Who.
+    pub actor: Option<Value>,
+}
+
+impl Note {
+    /// The note, where anything was noted.
+    pub fn kept(self) -> Option<Box<Note>> {
+        (self != Note::default()).then(|| Box::new(self))
+    }
+}
+
 /// One event as a client asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -51,6 +70,8 @@ pub struct Command {
     pub path: DimensionPath,
     /// How.
     pub operation: Operation,
+    /// What is noted about it. Most have none, and carry no room for it.
+    pub note: Option<Box<Note>>,
 }
 
 /// Measures with quantities, in the order of their slots, none twice.
@@ -80,6 +101,43 @@ pub enum Operation {
     SetOnHand { values: Movements, modified_at: Option<Timestamp> },
     /// Says what is expected to happen; `changes` are signed or 0, and move nothing yet.
     ChangeSchedule { changes: Days },
+}
+
+impl Operation {
+    /// The operation's name in the ledger.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Operation::Allocate { .. } => "allocate",
+            Operation::Unallocate { .. } => "unallocate",
+            Operation::Reallocate { .. } => "reallocate",
+            Operation::Consume { .. } => "consume",
+            Operation::Reserve { .. } => "reserve",
+            Operation::GiveBack { .. } => "give-back",
+            Operation::Unreserve { .. } => "unreserve",
+            Operation::ChangeOnHand { .. } => "change-on-hand",
+            Operation::SetOnHand { .. } => "set-on-hand",
+            Operation::ChangeSchedule { .. } => "change-schedule",
+        }
+    }
+
+    /// The group paths whose balances it changes.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupPath> {
+        let (first, second) = match self {
+            Operation::Allocate { groups, .. }
+            | Operation::Unallocate { groups, .. }
+            | Operation::Consume { groups, .. } => (Some(groups), None),
+            Operation::Reallocate { source, target, .. } => (Some(source), Some(target)),
+            Operation::ChangeOnHand { settlement, .. } => {
+                (settlement.as_ref().map(|settlement| &settlement.groups), None)
+            }
+            Operation::Reserve { .. }
+            | Operation::GiveBack { .. }
+            | Operation::Unreserve { .. }
+            | Operation::SetOnHand { .. }
+            | Operation::ChangeSchedule { .. } => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
 }
 
 /// Consumed stock that has left.
@@ -186,6 +244,8 @@ pub struct Target<'a> {
     pub dimension_data_source: Option<Cow<'a, str>>,
     /// Where.
     pub dimensions: Pairs<'a>,
+    /// What is noted about it.
+    pub note: Option<Box<Note>>,
 }
 
 impl Command {
@@ -215,10 +275,12 @@ impl Command {
             configuration.check_reservable(target.dimension_data_source.as_deref(), &target.dimensions)?;
         }
         let operation = operation::read(configuration, groups, request)?;
-        Ok(Command { id: target.id.clone(), product: target.product.clone(), path, operation })
+        let Target { id, product, note, .. } = target;
+        Ok(Command { id: id.clone(), product: product.clone(), path, operation, note: note.clone() })
     }
 
-    /// Whether another command means the same, whatever its id and however it was written.
+    /// Whether another command means the same, whatever its id, what is noted about it, and however
+    /// it was written.
     pub fn means_the_same_as(&self, other: &Command) -> bool {
         self.product == other.product && self.path == other.path && self.operation == other.operation
     }

@@ -1,5 +1,7 @@
 //! The rules: what a command does, or why it is refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -51,6 +53,10 @@ pub struct Outcome {
     /// What an unreserve offered back beyond what remained.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub excess: Option<Quantity>,
+    /// What it moved, by measure, where the command does not tell: a set says what there is, and an
+    /// unreserve does not name the measure. Not kept of the events of before this was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moved: Option<BTreeMap<String, Quantity>>,
 }
 
 /// Decides a command over a state that holds its whole chain. Changes nothing.
@@ -95,6 +101,9 @@ pub fn apply(
     let required = configuration.dimensions().required();
     let path = &command.path;
     stock.apply_movements(path, required, &effects.movements);
+    let moved = matches!(command.operation, Operation::SetOnHand { .. } | Operation::Unreserve { .. });
+    let named = |&(slot, delta): &(Slot, Quantity)| (configuration.measure_name(slot).to_string(), delta);
+    let moved = moved.then(|| effects.movements.iter().map(named).collect());
     let balance = effects.balance.as_ref().map(|&(_, balance)| balance);
     let source_balance = effects.source_balance.as_ref().map(|&(_, balance)| balance);
     let reservation_id = match command.operation {
@@ -122,6 +131,7 @@ pub fn apply(
         available_to_allocate: stock.available(configuration.available_to_allocate(), path, required).0,
         reservation_id,
         excess: effects.excess,
+        moved,
     }
 }
 

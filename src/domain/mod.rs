@@ -9,6 +9,7 @@ pub mod document;
 pub mod formula;
 pub mod groups;
 pub mod held;
+pub mod history;
 pub mod inventory_visibility;
 pub mod name;
 pub mod promise;

@@ -12,6 +12,8 @@ use smol_str::SmolStr;
 const NAME_CHARACTERS_MAX: usize = 64;
 /// Most characters of a value.
 const VALUE_CHARACTERS_MAX: usize = 128;
+/// Most characters of a remark.
+const REMARK_CHARACTERS_MAX: usize = 512;
 
 /// Why a text is not a name or a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +131,19 @@ impl Value {
     /// # Errors
     /// When the text is empty, too long or has a control character.
     pub fn parse(text: &str) -> Result<Value, InvalidText> {
-        check_length(text, VALUE_CHARACTERS_MAX)?;
+        Value::within(text, VALUE_CHARACTERS_MAX)
+    }
+
+    /// Reads a remark: what a value may be, but longer, as nothing is looked up by it.
+    ///
+    /// # Errors
+    /// When the text is empty, too long or has a control character.
+    pub fn parse_remark(text: &str) -> Result<Value, InvalidText> {
+        Value::within(text, REMARK_CHARACTERS_MAX)
+    }
+
+    fn within(text: &str, most: usize) -> Result<Value, InvalidText> {
+        check_length(text, most)?;
         match text.chars().find(|character| character.is_control()) {
             Some(character) => Err(InvalidText::ControlCharacter(character.into())),
             None => Ok(Value(text.into())),
@@ -212,5 +226,7 @@ mod tests {
         }
         assert!(Value::parse(&"v".repeat(128)).is_ok());
         assert!(Value::parse(&"v".repeat(129)).is_err());
+        assert!(Value::parse_remark(&"v".repeat(512)).is_ok());
+        assert!(Value::parse_remark(&"v".repeat(513)).is_err());
     }
 }

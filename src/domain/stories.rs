@@ -215,6 +215,7 @@ fn command(
         },
         dimension_data_source: after(words, "using").map(Into::into),
         dimensions: pairs(after(words, "at").unwrap(), &DIMENSIONS),
+        note: None,
     };
     Command::new(configuration, &target, &request)
 }

@@ -25,6 +25,9 @@ pub(super) const ALLOCATE: &[&str] = &[
     "groups",
     "targetGroups",
     "quantity",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a reallocation.
 pub(super) const REALLOCATE: &[&str] = &[
@@ -37,6 +40,9 @@ pub(super) const REALLOCATE: &[&str] = &[
     "groups",
     "targetGroups",
     "quantity",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a consume.
 pub(super) const CONSUME: &[&str] = &[
@@ -49,6 +55,9 @@ pub(super) const CONSUME: &[&str] = &[
     "targetGroups",
     "quantity",
     "physicalMeasures",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 fn read<'a>(

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::domain::command::{Operation, ProductKey, Request, Target};
+use crate::domain::command::{Note, Operation, ProductKey, Request, Target};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Refusal;
@@ -58,8 +58,19 @@ pub(super) fn read_target<'a>(
         product: read_product(form, environment),
         dimension_data_source: form.optional_text("dimensionDataSource"),
         dimensions: form.pairs("dimensions"),
+        note: read_note(form),
     };
     Ok(target)
+}
+
+/// Reads what is noted about a command.
+pub(super) fn read_note(form: &mut Form<'_>) -> Option<Box<Note>> {
+    Note {
+        reference: form.optional_value("reference", Value::parse),
+        reason: form.optional_value("reason", Value::parse_remark),
+        actor: form.optional_value("actor", Value::parse),
+    }
+    .kept()
 }
 
 /// Reads the product that a request is about.

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::command::{PerMeasure, Quantities};
 use crate::domain::dimensions::Pairs;
-use crate::domain::name::Value;
+use crate::domain::name::{InvalidText, Value};
 use crate::domain::refusal::{Fault, Refusal, pointer};
 
 use super::problem::Problem;
@@ -238,6 +238,16 @@ impl<'a> Form<'a> {
             Err(_) => {}
         }
         Value::empty()
+    }
+
+    /// A value that may be absent.
+    pub(super) fn optional_value(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<Value, InvalidText>,
+    ) -> Option<Value> {
+        let text = self.optional_text(name)?;
+        parse(&text).map_err(|error| self.fault(name, error)).ok()
     }
 
     pub(super) fn text(&mut self, name: &str) -> Cow<'a, str> {

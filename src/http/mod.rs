@@ -8,6 +8,10 @@ mod commands;
 pub(crate) mod configuration;
 mod document;
 mod environments;
+mod event_record;
+mod events;
+mod events_stream;
+mod feed;
 mod form;
 mod hardupdate;
 mod health;
@@ -39,7 +43,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
 use sqlx::PgPool;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi as Document, Required};
@@ -54,6 +58,7 @@ use crate::store;
 use crate::store::configuration::Versioned;
 
 use environments::Environments;
+use feed::Feed;
 use problem::Problem;
 
 /// The limits of HTTP.
@@ -72,6 +77,10 @@ pub struct Limits {
     pub all_bodies_bytes_max: usize,
     /// Longest time until a body is complete.
     pub body_time_max: Duration,
+    /// Live streams that are open at once.
+    pub streams_max: usize,
+    /// Between two heartbeats of a live stream.
+    pub heartbeat_time: Duration,
 }
 
 /// What the handlers share.
@@ -83,6 +92,8 @@ pub struct Shared {
     streams: store::onhand::Streams,
     limits: Limits,
     draining: Arc<AtomicBool>,
+    /// The tail of the ledger, for live streams.
+    feed: Arc<Feed>,
     /// Held by who erases: one at a time.
     erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
@@ -90,13 +101,21 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts together what the handlers need; `draining` is what readiness goes by.
-    pub fn new(engine: Handle, readers: PgPool, limits: Limits, draining: Arc<AtomicBool>) -> Shared {
+    /// Puts together what the handlers need; `draining` is what readiness goes by, and `stop` ends
+    /// what would never end by itself.
+    pub fn new(
+        engine: Handle,
+        readers: PgPool,
+        limits: Limits,
+        draining: Arc<AtomicBool>,
+        stop: watch::Receiver<bool>,
+    ) -> Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        Shared { engine, environments, readers, streams, limits, draining, erasing, room }
+        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
+        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room }
     }
 }
 
@@ -162,6 +181,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "on hand", description = "What stock there is."),
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
+        (name = "history", description = "What happened, and what happens."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
@@ -190,6 +210,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
         .routes(routes!(products::list, products::switch))
+        .routes(routes!(events::list))
+        .routes(routes!(events_stream::stream))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))

@@ -31,6 +31,9 @@ pub(super) const CHANGE: &[&str] = &[
     "quantities",
     "groups",
     "targetGroups",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// The properties of a set.
 pub(super) const SET: &[&str] = &[
@@ -41,6 +44,9 @@ pub(super) const SET: &[&str] = &[
     "dimensions",
     "quantities",
     "modifiedDateTimeUTC",
+    "reference",
+    "reason",
+    "actor",
 ];
 
 pub(super) fn read_change<'a>(
@@ -72,7 +78,7 @@ pub(super) fn read_set<'a>(body: &'a [u8], environment: &Value, source: &str) ->
 }
 
 /// Reads a time; one without an offset is UTC, as the property's name says.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let bare = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second][optional [.[subsecond]]]");
     let time = OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| PrimitiveDateTime::parse(text, &bare).map(PrimitiveDateTime::assume_utc))

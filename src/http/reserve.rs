@@ -12,7 +12,7 @@ use crate::domain::state::ReservationId;
 use crate::store::{self, reservations};
 
 use super::body::Sent;
-use super::commands::{Asked, Unreadable, finish, header_id, read_id, read_target};
+use super::commands::{Asked, Unreadable, finish, header_id, read_id, read_note, read_target};
 use super::form::Form;
 use super::onhand::{BulkOptions, Options, read_bulk, run_bulk};
 use super::problem::{Problem, ProblemBody};
@@ -30,11 +30,15 @@ pub(super) const RESERVE: &[&str] = &[
     "quantity",
     "quantities",
     "ifCheckAvailForReserv",
+    "reference",
+    "reason",
+    "actor",
 ];
 /// What `quantities` stands for.
 const OF_ONE_MEASURE: [&str; 3] = ["quantityDataSource", "modifier", "quantity"];
 /// The properties of the freeing of a reservation.
-pub(super) const UNRESERVE: &[&str] = &["id", "organizationId", "reservationId", "dimensions", "OffsetQty"];
+pub(super) const UNRESERVE: &[&str] =
+    &["id", "organizationId", "reservationId", "dimensions", "OffsetQty", "reference", "reason", "actor"];
 
 pub(super) fn read_reserve<'a>(
     body: &'a [u8],
@@ -74,10 +78,11 @@ pub(super) fn read_unreserve<'a>(
     let reservation: Cow<'a, str> = form.text("reservationId");
     let dimensions = form.pairs("dimensions");
     let quantity = form.quantity("OffsetQty");
+    let note = read_note(&mut form);
     // Its product is found out by `find_products`. Where there is none, it is of the product
     // that nobody can have, and is judged as any other: refused, or told that its id is taken.
     let product = ProductKey { environment: environment.clone(), organization, product: Value::empty() };
-    let target = Target { id, product, dimension_data_source: None, dimensions };
+    let target = Target { id, product, dimension_data_source: None, dimensions, note };
     finish(form, target, Request::Unreserve { reservation, quantity })
 }
 

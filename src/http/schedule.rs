@@ -16,8 +16,17 @@ use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, commands, schema};
 
 /// The properties of a change of the schedule.
-pub(super) const CHANGE: &[&str] =
-    &["id", "organizationId", "productId", "dimensionDataSource", "dimensions", "quantitiesByDate"];
+pub(super) const CHANGE: &[&str] = &[
+    "id",
+    "organizationId",
+    "productId",
+    "dimensionDataSource",
+    "dimensions",
+    "quantitiesByDate",
+    "reference",
+    "reason",
+    "actor",
+];
 
 /// The day that it is.
 #[allow(clippy::disallowed_methods, reason = "which days can be given is decided when a command is made")]

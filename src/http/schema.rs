@@ -44,6 +44,16 @@ pub(super) struct AllocateRequest {
     groups: Names,
     /// How much: more than 0.
     quantity: Quantity,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// A move from one group path to another.
@@ -69,6 +79,16 @@ pub(super) struct ReallocateRequest {
     groups: Names,
     /// How much: more than 0.
     quantity: Quantity,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// The taking of allocated stock for an order.
@@ -94,6 +114,16 @@ pub(super) struct ConsumeRequest {
     quantity: Quantity,
     /// By data source and measure: where the stock is taken from, or what it is added to.
     physical_measures: Option<BTreeMap<String, BTreeMap<String, Direction>>>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// What a consume does to a measure.
@@ -167,6 +197,16 @@ pub(super) struct OnHandChange {
     quantities: BTreeMap<String, BTreeMap<String, Quantity>>,
     /// Whose `@iv.@consumed` is settled; only with that measure.
     groups: Option<Names>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// A report of stock.
@@ -191,6 +231,16 @@ pub(super) struct OnHandSet {
     /// When that was the case; without it, now.
     #[schema(rename = "modifiedDateTimeUTC", format = DateTime)]
     modified_date_time_utc: Option<String>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// The taking of stock that is not allocated, for an order. How much of which measure is said by
@@ -222,6 +272,16 @@ pub(super) struct ReserveRequest {
     /// Whether there must be enough available for reservation.
     #[schema(default = true)]
     if_check_avail_for_reserv: Option<bool>,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// The freeing of a reservation, or of part of it.
@@ -241,6 +301,16 @@ pub(super) struct UnreserveRequest {
     /// How much is offered back: more than 0.
     #[schema(rename = "OffsetQty")]
     offset_qty: Quantity,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// What is expected to happen to stock.
@@ -262,6 +332,16 @@ pub(super) struct ScheduleChange {
     dimensions: Names,
     /// By day (`2026-11-23`, UTC), data source and measure: by how much it is to change.
     quantities_by_date: QuantitiesByDate,
+    /// What it belongs to, such as an order and its line. Kept on the event, and no part of what the
+    /// command means: a repeat with another is still a repeat, and leaves it as it was.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: Option<String>,
+    /// Why; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 512)]
+    reason: Option<String>,
+    /// Who asked for it; kept on the event as `reference` is.
+    #[schema(min_length = 1, max_length = 128)]
+    actor: Option<String>,
 }
 
 /// Which stock a query answers, and by what dimensions.
@@ -382,4 +462,20 @@ pub(super) struct AvailableToPromise {
     projected_on_hand: Quantity,
     /// The least that there will be from then to the last day: what can be promised.
     atp: Quantity,
+}
+
+/// What an event is: the operation, by the name that the ledger has for it.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub(super) enum EventOperation {
+    Allocate,
+    Unallocate,
+    Reallocate,
+    Consume,
+    Reserve,
+    GiveBack,
+    Unreserve,
+    ChangeOnHand,
+    SetOnHand,
+    ChangeSchedule,
 }

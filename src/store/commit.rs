@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
-use crate::domain::command::{Command, ProductKey, Timestamp};
+use crate::domain::command::{Command, Note, ProductKey, Timestamp};
 use crate::domain::configuration::Configuration;
 use crate::domain::decide::Outcome;
 use crate::domain::dimensions::DimensionPath;
@@ -115,7 +115,7 @@ impl Eq for Meaning {}
 
 impl Hash for Meaning {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Command { id: _, product, path, operation } = &*self.command;
+        let Command { id: _, note: _, product, path, operation } = &*self.command;
         (product, path, operation, self.versioned.version).hash(hasher);
     }
 }
@@ -138,7 +138,8 @@ struct MeaningRow<'a> {
 struct EventRow {
     /// Its place in the batch, which is the order of the ledger.
     place: i64,
-    id: Value,
+    /// For its id and what is noted about it.
+    command: Arc<Command>,
     version: i64,
     outcome: String,
 }
@@ -229,7 +230,7 @@ impl Batch {
         self.event_count += 1;
         let event = EventRow {
             place: self.event_count,
-            id: command.id.clone(),
+            command: Arc::clone(command),
             version: outcome.version as i64,
             // A structure of numbers always becomes JSON.
             outcome: serde_json::to_string(outcome).unwrap_or_default(),
@@ -326,17 +327,21 @@ impl Batch {
                    AND (SELECT count(*) FROM changed) + (SELECT count(*) FROM created) = $6::bigint AS hold
             ), recorded AS (
                 INSERT INTO ledger (environment_id, organization_id, product_id, id, operation, dimensions, groups,
-                                    source_groups, quantity, detail, configuration_version, version, received_at, outcome)
+                                    source_groups, quantity, detail, configuration_version, version, received_at, outcome,
+                                    reference, reason, actor)
                 SELECT m.environment_id, m.organization_id, m.product_id, e.id, m.operation, m.dimensions, m.groups,
                        m.source_groups, m.quantity, m.detail, m.configuration_version,
-                       CASE WHEN guards.hold THEN e.version END, $7::timestamptz, e.outcome::json
+                       CASE WHEN guards.hold THEN e.version END, $7::timestamptz, e.outcome::json,
+                       e.reference, e.reason, e.actor
                 FROM json_to_recordset($8::text::json)
                      AS m (first bigint, last bigint, environment_id text, organization_id text, product_id text,
                            operation text, dimensions text[], groups text[], source_groups text[], quantity numeric,
                            detail json, configuration_version bigint)
                 CROSS JOIN LATERAL unnest(($9::bigint[])[m.first:m.last], ($10::text[])[m.first:m.last],
-                                          ($11::bigint[])[m.first:m.last], ($12::text[])[m.first:m.last])
-                     AS e (place, id, version, outcome)
+                                          ($11::bigint[])[m.first:m.last], ($12::text[])[m.first:m.last],
+                                          ($13::text[])[m.first:m.last], ($14::text[])[m.first:m.last],
+                                          ($15::text[])[m.first:m.last])
+                     AS e (place, id, version, outcome, reference, reason, actor)
                 CROSS JOIN guards
                 ORDER BY e.place
                 RETURNING event_id
@@ -352,9 +357,12 @@ impl Batch {
             text::time(self.received_at),
             meanings,
             &column(&events, |event| event.place),
-            &column(&events, |event| event.id.as_str()) as &[&str],
+            &column(&events, |event| event.command.id.as_str()) as &[&str],
             &column(&events, |event| event.version),
             &column(&events, |event| event.outcome.as_str()) as &[&str],
+            &noted(&events, |note| note.reference.as_ref()) as &[Option<&str>],
+            &noted(&events, |note| note.reason.as_ref()) as &[Option<&str>],
+            &noted(&events, |note| note.actor.as_ref()) as &[Option<&str>],
         )
         .fetch_one(connection)
         .await?;
@@ -386,6 +394,15 @@ fn ledger_rows(events: &HashMap<Meaning, Vec<EventRow>>) -> (String, Vec<&EventR
 
 fn column<'a, T>(events: &[&'a EventRow], of: impl Fn(&'a EventRow) -> T) -> Vec<T> {
     events.iter().map(|event| of(event)).collect()
+}
+
+/// What is noted about events; nothing where none of them has it: unnest fills up what is missing.
+fn noted<'a>(events: &[&'a EventRow], of: impl Fn(&'a Note) -> Option<&'a Value>) -> Vec<Option<&'a str>> {
+    let of = |event: &&'a EventRow| event.command.note.as_deref().and_then(&of).map(Value::as_str);
+    match events.iter().any(|event| of(event).is_some()) {
+        true => events.iter().map(of).collect(),
+        false => Vec::new(),
+    }
 }
 
 fn set_at(node: &Node) -> Option<Vec<Option<i64>>> {

@@ -3,6 +3,8 @@
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
+pub mod history;
+pub mod horizon;
 pub mod ledger;
 pub mod migrate;
 pub mod onhand;

@@ -91,6 +91,7 @@ impl Pair {
             },
             dimension_data_source: None,
             dimensions: pairs(&DIMENSIONS, path),
+            note: None,
         };
         let command = Command::new(&self.configuration, &target, &request)?;
         let effects = decide(&self.stock, &self.configuration, &command, received_at)?;

@@ -37,6 +37,7 @@ fn command(period_days: u16, days: &[(&str, &str)], today: Option<Date>) -> Resu
         },
         dimension_data_source: None,
         dimensions: vec![("siteId".into(), "1".into()), ("colorId".into(), "red".into())],
+        note: None,
     };
     let quantities = |text: &str| -> Quantities<'_> {
         vec![("pos".into(), vec![("inbound".into(), text.to_owned().into())])]

@@ -86,7 +86,13 @@ fn command(versioned: &Versioned, id: &str, meaning: usize) -> Arc<Command> {
         organization: Value::parse("usmf").unwrap(),
         product: Value::parse("Bike").unwrap(),
     };
-    let target = Target { id: Value::parse(id).unwrap(), product, dimension_data_source: None, dimensions };
+    let target = Target {
+        id: Value::parse(id).unwrap(),
+        product,
+        dimension_data_source: None,
+        dimensions,
+        note: None,
+    };
     Arc::new(Command::new(&versioned.configuration, &target, &request).unwrap())
 }
 
