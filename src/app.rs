@@ -11,16 +11,21 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::embedded::{Embedded, EmbeddedError};
+use crate::follow::{self, Followers};
 use crate::http::{self, server};
 use crate::settings::{Database, Serve};
 use crate::store::{self, Isolation, StoreError};
-use crate::{demo, engine};
+use crate::{deliver, demo, engine};
 
 /// Longest that the start waits for the database.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Longest that the writers have, when the service stops and open requests have ended, for what
 /// nobody waits for any more. With the 10 s of the requests it is over before 15 s are.
 const WRITERS_DRAIN_MAX: Duration = Duration::from_secs(3);
+/// Longest that it may take to write the last unmet demand.
+const LAST_UNMET_MAX: Duration = Duration::from_secs(1);
+/// Connections for what is delivered to webhooks: so short that two serve many deliveries.
+const DELIVERERS_MAX: u32 = 2;
 /// Longest that the readers' connections may take to say goodbye.
 const READERS_CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -198,7 +203,12 @@ async fn serve(
         .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
-        .connect_lazy_with(for_readers);
+        .connect_lazy_with(for_readers.clone());
+    let deliverers = PgPoolOptions::new()
+        .max_connections(DELIVERERS_MAX)
+        .acquire_timeout(round_trip_max)
+        .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
+        .connect_lazy_with(for_readers.clone());
     let (handle, mut writers) =
         engine::start(&for_writers, &settings.engine_limits()).map_err(StartError::Threads)?;
     if settings.demo {
@@ -206,19 +216,26 @@ async fn serve(
     }
     let draining = Arc::new(AtomicBool::new(false));
     let (stop_serving, serving) = watch::channel(false);
-    let router = http::router(http::Shared::new(
+    let shared = http::Shared::new(
         handle,
         readers.clone(),
         settings.http_limits(),
         Arc::clone(&draining),
         serving.clone(),
-    ));
+    );
+    let unmet = shared.unmet();
+    let router = http::router(shared);
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
+    let mut followers = Followers::new(for_readers, settings.follow_limits());
+    followers.start(follow::activity::Activity::default());
+    followers.start(follow::watches::Watches::default());
+    followers.run(follow::unmet::run(Arc::clone(&unmet), readers.clone()));
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
+    let delivering = tokio::spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
     let server = server::serve(listener, router, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;
@@ -237,6 +254,12 @@ async fn serve(
         }
     });
     failed |= drained.await.is_err();
+    followers.stop().await;
+    let _ = delivering.await;
+    let last = follow::unmet::hand_on(&unmet, &readers);
+    if !matches!(tokio::time::timeout(LAST_UNMET_MAX, last).await, Ok(Ok(()))) {
+        tracing::warn!("the unmet demand of the last second could not be written");
+    }
     // A connection that went back while the database did not answer is asked whether it lives,
     // and not given up on by the pool.
     let _ = tokio::time::timeout(READERS_CLOSE_MAX, readers.close()).await;

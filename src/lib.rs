@@ -24,6 +24,8 @@
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
+//!     - `console.rs` serves the console, a page whose files are in `console/`; `app.js` there says what
+//!       each is for
 //!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
 //!       handlers; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
@@ -32,21 +34,30 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
+//!       is asked for, `analytics_records.rs` writes it
+//!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `events.rs` the history, `event_record.rs` an event as it is shown; `events_stream.rs` the live
 //!       streams, `feed.rs` the tail of the ledger that they share
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
+//! - `follow/`: what is kept of events beside the books
+//!     - `mod.rs` who takes them, and how far they are; `activity.rs` what was done with what is set
+//!       aside; `unmet.rs` hands on the demand that was not met
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
+//!     - `rehearsal.rs` what commands would do, without a writer
 //!     - `intake.rs` what waits for it; `loading.rs` reads what the books lack; `answers.rs` answers what
 //!       was committed; `link.rs` its connection, every exchange bounded; `pulse.rs` how it gets on
 //! - `store/`: the only SQL, checked when it is built
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
+//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
+//!       set aside; `unmet.rs` the demand that was not met
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `reservations.rs` finds and lists reservations
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
@@ -55,18 +66,22 @@
 //!     - `document.rs` what an environment is configured by; `configuration.rs` what that means and what
 //!       may follow it, made by `configuration/builder.rs`; `inventory_visibility.rs` the document of
 //!       Inventory Visibility, and what it means here
-//!     - `command.rs` what was asked, read by `command/operation.rs`; `state.rs` what is kept; `refusal.rs` why not
+//!     - `command.rs` what was asked, read by `command/operation.rs`; `state.rs` what is kept; `refusal.rs` why not,
+//!       `explanation.rs` why
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
+//!       was not met
+//!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `history.rs` which events are asked for, and what an event did
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
 //! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL, in
 //! `tests/it/trust/` the promises, held against what clients wrote down; beside it what takes longer
-//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/contract/` and
-//! `tests/clients/` (`tests/README.md`);
+//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/contract/`,
+//! `tests/clients/` and `tests/console/` (`tests/README.md`);
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!
@@ -81,7 +96,7 @@
 //! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
 //! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
 //! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
-//! of `http` and `engine`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! of `http`, `engine` and `follow`; `follow` stands on `store` and `domain`, and is started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
 //! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
 //! when an arrow turns.
 //!
@@ -198,6 +213,12 @@
 //! cannot be written to its end is cut off, and cannot be taken for a whole one. See
 //! `http/onhand_records.rs`.
 //!
+//! **What is made of the ledger beside the books follows it.** Commands write nothing of it and wait for
+//! none of it. A follower takes the events up to the settled horizon, a chunk in one transaction with
+//! the mark of how far it is, so that each is counted once, by whichever instance has the mark's row.
+//! Activity is kept as running totals by the minute: any range is one row less another, however long
+//! it is. See `follow/mod.rs` and `domain/activity.rs`.
+//!
 //! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
 //! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is
 //! decided when the command is made, by the clock of who takes it; nothing later asks what day it is but
@@ -205,14 +226,22 @@
 //! behind the batch's, whose guards hold for both: batches without a schedule pay nothing. See
 //! `domain/promise.rs`.
 //!
+//! **The console is a client like any other.** It is plain files in the program: no framework, nothing
+//! to be built, nothing from elsewhere. It knows the API only, reads every number as the text that it
+//! is, and makes nothing but text of what it is told. The feed only tells it that something happened;
+//! what is, it reads anew, a few times a second at most. So a page costs the same however fast its
+//! product sells, and cannot drift from the books. See `http/console/app.js`.
+//!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
 
 pub mod app;
+pub mod deliver;
 pub mod demo;
 pub mod domain;
 pub mod embedded;
 pub mod engine;
+pub mod follow;
 pub mod http;
 pub mod settings;
 pub mod store;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{engine, http};
+use crate::{deliver, engine, follow, http};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
 #[derive(Debug, Parser)]
@@ -81,6 +81,20 @@ pub struct Serve {
     /// in tests. Without it, cleanupalldata is answered 403.
     #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
     pub allow_erasing: bool,
+    /// Allow webhooks to plain http:// and to addresses that are nobody's on the Internet: private,
+    /// loopback, link-local and the like. For receivers in the same network, and for tests.
+    #[arg(long, env = "RINGFENCE_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
+    pub allow_private_webhooks: bool,
+    /// Longest that one attempt to deliver to a webhook may take.
+    #[arg(long, env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..=300_000))]
+    pub webhook_time_max_ms: u64,
+    /// How long a delivery that failed waits for its second attempt; after each further one four
+    /// times as long, and an hour at most.
+    #[arg(long, env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub webhook_retry_ms: u64,
+    /// Attempts after which a delivery is dead: it is tried again only when it is replayed.
+    #[arg(long, env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub webhook_attempts_max: u32,
     /// Writers, each with a queue and a database connection of its own; without it, half as many
     /// as there are cores.
     #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -150,6 +164,22 @@ const BULK_LINES_MAX: usize = 5_000;
 /// one since: without requests it could not notice that it will again.
 const TROUBLE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Longest wait of a delivery for its next attempt.
+const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(3_600);
+/// How long who delivers to webhooks waits before it looks for what is due again.
+const WEBHOOK_POLL: Duration = Duration::from_millis(200);
+
+/// How long who follows the ledger and has everything waits before it looks again.
+const FOLLOW_POLL: Duration = Duration::from_millis(200);
+/// How long it is left alone where there are no events.
+const FOLLOW_TICK: Duration = Duration::from_secs(1);
+/// Longest that it may take for one chunk, of as many event ids at most.
+const FOLLOW_CHUNK_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most event ids of a chunk: more than come between two looks, and little memory.
+const FOLLOW_CHUNK_IDS_MAX: i64 = 10_000;
+/// Longest wait of who follows after a failure.
+const FOLLOW_BACKOFF_MAX: Duration = Duration::from_secs(2);
+
 impl Serve {
     /// Longest that one exchange with the database may take.
     pub fn round_trip_max(&self) -> Duration {
@@ -171,10 +201,35 @@ impl Serve {
         }
     }
 
+    /// The limits of who follows the ledger.
+    pub fn follow_limits(&self) -> follow::Limits {
+        follow::Limits {
+            connect_max: self.round_trip_max(),
+            poll: FOLLOW_POLL,
+            tick: FOLLOW_TICK,
+            chunk_time_max: FOLLOW_CHUNK_TIME_MAX,
+            chunk_ids_max: FOLLOW_CHUNK_IDS_MAX,
+            backoff_max: FOLLOW_BACKOFF_MAX,
+        }
+    }
+
+    /// The limits of delivering to webhooks.
+    pub fn deliver_limits(&self) -> deliver::Limits {
+        deliver::Limits {
+            allow_private: self.allow_private_webhooks,
+            attempt_time_max: Duration::from_millis(self.webhook_time_max_ms),
+            retry_first: Duration::from_millis(self.webhook_retry_ms),
+            retry_max: WEBHOOK_RETRY_MAX,
+            attempts_max: self.webhook_attempts_max,
+            poll: WEBHOOK_POLL,
+        }
+    }
+
     /// The limits of requests.
     pub fn http_limits(&self) -> http::Limits {
         http::Limits {
             allow_erasing: self.allow_erasing,
+            allow_private_webhooks: self.allow_private_webhooks,
             body_bytes_max: BODY_BYTES_MAX,
             bulk_body_bytes_max: BULK_BODY_BYTES_MAX,
             small_body_bytes_max: SMALL_BODY_BYTES_MAX,

@@ -72,6 +72,8 @@ pub struct Command {
     pub operation: Operation,
     /// What is noted about it. Most have none, and carry no room for it.
     pub note: Option<Box<Note>>,
+    /// Whether the answer is to say why. No part of what the event means.
+    pub explain: bool,
 }
 
 /// Measures with quantities, in the order of their slots, none twice.
@@ -276,7 +278,14 @@ impl Command {
         }
         let operation = operation::read(configuration, groups, request)?;
         let Target { id, product, note, .. } = target;
-        Ok(Command { id: id.clone(), product: product.clone(), path, operation, note: note.clone() })
+        Ok(Command {
+            id: id.clone(),
+            product: product.clone(),
+            path,
+            operation,
+            note: note.clone(),
+            explain: false,
+        })
     }
 
     /// Whether another command means the same, whatever its id, what is noted about it, and however

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::command::{Command, Movements, Operation, Settlement, Timestamp};
 use super::configuration::{ALLOCATED, CONSUMED, CUMULATIVE_ALLOCATED, Configuration};
+use super::explanation::{Explanation, explain};
 use super::formula::{Formula, Slot};
 use super::groups::GroupPath;
 use super::quantity::{InvalidQuantity, Quantity};
@@ -31,6 +32,8 @@ pub struct Effects {
     pub set_at: Vec<(Slot, Timestamp)>,
     /// All that is scheduled at the command's path after it.
     pub schedule: Option<Schedule>,
+    /// Why, where the command asks for it.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 /// What a granted command answers, and answers again whenever it is repeated.
@@ -53,6 +56,9 @@ pub struct Outcome {
     /// What an unreserve offered back beyond what remained.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub excess: Option<Quantity>,
+    /// Why, where the command asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub explanation: Option<Box<Explanation>>,
     /// What it moved, by measure, where the command does not tell: a set says what there is, and an
     /// unreserve does not name the measure. Not kept of the events of before this was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -73,7 +79,7 @@ pub fn decide(
     received_at: Timestamp,
 ) -> Result<Effects, Refusal> {
     let rules = Rules { stock, configuration, command };
-    let effects = match &command.operation {
+    let mut effects = match &command.operation {
         Operation::Allocate { groups, quantity } => rules.allocate(groups, *quantity),
         Operation::Unallocate { groups, quantity } => rules.unallocate(groups, *quantity),
         Operation::Reallocate { source, target, quantity } => rules.reallocate(source, target, *quantity),
@@ -88,7 +94,13 @@ pub fn decide(
         Operation::ChangeSchedule { changes } => rules.change_schedule(changes, received_at),
     }?;
     rules.check_sums(&effects)?;
+    effects.explanation = why(stock, configuration, command);
     Ok(effects)
+}
+
+/// Why a command is decided as it is over a state, where it asks for that.
+pub fn why(stock: &Stock, configuration: &Configuration, command: &Command) -> Option<Box<Explanation>> {
+    command.explain.then(|| Box::new(explain(stock, configuration, command)))
 }
 
 /// Applies what [`decide`] granted over the same state.
@@ -131,6 +143,7 @@ pub fn apply(
         available_to_allocate: stock.available(configuration.available_to_allocate(), path, required).0,
         reservation_id,
         excess: effects.excess,
+        explanation: effects.explanation,
         moved,
     }
 }

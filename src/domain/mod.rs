@@ -1,11 +1,14 @@
 //! The pure core: every rule of the service, with no IO, no clock and no randomness. It
 //! cannot fail, only refuse.
 
+pub mod activity;
+pub mod analytics;
 pub mod command;
 pub mod configuration;
 pub mod decide;
 pub mod dimensions;
 pub mod document;
+pub mod explanation;
 pub mod formula;
 pub mod groups;
 pub mod held;
@@ -13,6 +16,7 @@ pub mod history;
 pub mod inventory_visibility;
 pub mod name;
 pub mod promise;
+pub mod proposal;
 pub mod quantity;
 pub mod query;
 pub mod records;
@@ -21,3 +25,6 @@ pub mod schedule;
 pub mod state;
 #[cfg(test)]
 mod stories;
+pub mod unmet;
+pub mod watch;
+pub mod webhook;

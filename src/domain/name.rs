@@ -157,7 +157,7 @@ impl Value {
 
     /// What comes right behind this one in the order of values. No value itself: it has a
     /// control character.
-    pub(super) fn next(&self) -> Value {
+    pub(crate) fn next(&self) -> Value {
         Value(format!("{}\u{1}", self.0).into())
     }
 

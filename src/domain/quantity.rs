@@ -118,6 +118,32 @@ impl Quantity {
         Quantity((self.0 / MILLIONTH) * (coefficient.0 / MILLIONTH))
     }
 
+    /// How many whole steps of a size this has, rounded down.
+    pub(super) fn steps(self, step: Quantity) -> i128 {
+        self.0.div_euclid(step.0)
+    }
+
+    /// So many steps of a size. For counts that [`Quantity::steps`] gave, and parts of them.
+    pub(super) fn of_steps(count: i128, step: Quantity) -> Quantity {
+        Quantity(count * step.0)
+    }
+
+    /// `self` as often as `count` says, as far as there are numbers for it.
+    pub(crate) fn multiple(self, count: u32) -> Quantity {
+        Quantity(self.0.saturating_mul(i128::from(count)))
+    }
+
+    /// `self` for each of `divisor`, cut behind six decimal places; at most what may be kept, and
+    /// `None` for each of nothing. Both are 0 or more.
+    pub(crate) fn per(self, divisor: Quantity) -> Option<Quantity> {
+        let whole = self.0.checked_div(divisor.0)?;
+        if whole >= SUM_MAX / ONE {
+            return Some(Quantity(SUM_MAX));
+        }
+        let millionths = (self.0 % divisor.0).checked_mul(MILLIONTH)?.checked_div(divisor.0)?;
+        Some(Quantity(whole * ONE + millionths * MILLIONTH))
+    }
+
     /// The magnitude.
     pub fn abs(self) -> Quantity {
         Quantity(self.0.abs())
@@ -127,6 +153,44 @@ impl Quantity {
     pub fn is_zero(self) -> bool {
         self.0 == 0
     }
+}
+
+/// Shares of one in another. A quantity has at most six decimal places, as requests have them, and
+/// so has what comes out.
+impl Quantity {
+    /// The sum, or the largest that is read back, 10^26, where it would be more: for sums over any
+    /// time and any number of places.
+    pub fn saturating_add(self, other: Quantity) -> Quantity {
+        let most = 10_i128.pow(WHOLE_DIGITS as u32) * ONE - ONE;
+        Quantity(self.0.saturating_add(other.0).clamp(-most, most))
+    }
+
+    /// This as a part of a whole, rounded to six places; nothing of nothing.
+    pub fn part_of(self, whole: Quantity) -> Option<Quantity> {
+        let part = (self.0 / MILLIONTH).checked_mul(MILLIONTH)?;
+        Some(Quantity(rounded_quotient(part, whole.0 / MILLIONTH)? * MILLIONTH))
+    }
+
+    /// How much it is in so many units of time when it is this much in so many others, rounded to
+    /// six places.
+    pub fn in_time(self, time: i64, of: i64) -> Option<Quantity> {
+        let product = (self.0 / MILLIONTH).checked_mul(i128::from(time))?;
+        Some(Quantity(rounded_quotient(product, i128::from(of))?.checked_mul(MILLIONTH)?))
+    }
+
+    /// How long this lasts when so much goes in a time: rounded down; no longer than can be counted.
+    pub fn lasts(self, goes: Quantity, time: i64) -> Option<i64> {
+        let product = (self.0 / MILLIONTH).checked_mul(i128::from(time))?;
+        i64::try_from(product.checked_div(goes.0 / MILLIONTH)?).ok()
+    }
+}
+
+/// Halves go away from zero.
+fn rounded_quotient(numerator: i128, denominator: i128) -> Option<i128> {
+    let (quotient, rest) = (numerator.checked_div(denominator)?, numerator.checked_rem(denominator)?);
+    let is_half = rest.unsigned_abs() >= denominator.unsigned_abs().div_ceil(2);
+    let away = if (numerator < 0) == (denominator < 0) { 1 } else { -1 };
+    Some(if is_half && rest != 0 { quotient + away } else { quotient })
 }
 
 /// Adds. In range by construction: what is kept is checked with [`Quantity::can_add`] before,
@@ -342,6 +406,29 @@ mod tests {
         assert_eq!(product.to_string(), "-0.000000000001");
         let largest = Quantity(SUM_MAX).times(Quantity(COEFFICIENT_MAX));
         assert!(largest.0.checked_mul(64).is_some(), "64 of the largest terms fit");
+    }
+
+    #[test]
+    fn divides_to_six_places_and_rounds_halves_away_from_zero() {
+        let quantity = |text: &str| text.parse::<Quantity>().unwrap();
+        let part = |part: &str, whole: &str| quantity(part).part_of(quantity(whole)).map(|q| q.to_string());
+        assert_eq!(part("1", "3").as_deref(), Some("0.333333"));
+        assert_eq!(part("2", "3").as_deref(), Some("0.666667"));
+        assert_eq!(part("3", "3").as_deref(), Some("1"));
+        assert_eq!(part("-2", "3").as_deref(), Some("-0.666667"));
+        assert_eq!(part("0.000001", "2").as_deref(), Some("0.000001"), "a half");
+        assert_eq!(part("0.000001", "2.000001").as_deref(), Some("0"), "less than a half");
+        assert_eq!(part("1", "0"), None);
+        let largest = quantity("99999999999999999999999999");
+        assert_eq!(largest.part_of(largest), Some(Quantity::units(1)));
+        assert_eq!(largest.saturating_add(largest), largest);
+        assert_eq!(quantity("7").in_time(3_600, 7_200).map(|q| q.to_string()).as_deref(), Some("3.5"));
+        assert_eq!(quantity("1").in_time(3_600, 86_401).map(|q| q.to_string()).as_deref(), Some("0.041666"));
+        assert_eq!(quantity("1").in_time(1, 0), None);
+        assert_eq!(quantity("10").lasts(quantity("3"), 60), Some(200));
+        assert_eq!(quantity("1").lasts(quantity("0.3"), 1), Some(3), "rounded down");
+        assert_eq!(quantity("1").lasts(Quantity::ZERO, 1), None);
+        assert_eq!(largest.lasts(quantity("0.000001"), 60), None, "longer than can be counted");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::name::Value;
 use super::quantity::{InvalidQuantity, Quantity};
 
@@ -50,6 +54,38 @@ impl fmt::Display for Place {
             write!(formatter, "{comma}{name}={value}")?;
         }
         Ok(())
+    }
+}
+
+/// An object of names and values.
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// The opposite of [`Serialize`]: for what the service itself wrote.
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {
+        struct PlaceVisitor;
+        impl<'de> Visitor<'de> for PlaceVisitor {
+            type Value = Place;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object of strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Place, A::Error> {
+                let mut values = Vec::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    values.push((name, value));
+                }
+                Ok(Place(values))
+            }
+        }
+        deserializer.deserialize_map(PlaceVisitor)
     }
 }
 

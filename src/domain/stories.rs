@@ -14,6 +14,7 @@
 
 mod allocations;
 mod configurations;
+mod explanations;
 mod invariants;
 mod replacements;
 mod requests;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::domain::command::{Command, ProductKey, Timestamp};
-use crate::domain::decide::{Outcome, apply, decide};
+use crate::domain::decide::{Outcome, apply, decide, why};
 use crate::domain::dimensions::DimensionPath;
+use crate::domain::explanation::Explanation;
 use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
@@ -60,6 +61,8 @@ pub(super) enum Verdict {
         refusal: Refusal,
         /// What the refusal rests on.
         ground: Ground,
+        /// How it came about, where the command asks for it.
+        explanation: Option<Box<Explanation>>,
     },
 }
 
@@ -121,14 +124,16 @@ impl<'a> Granted<'a> {
                 Some(Ok(place)) => places.push(place),
                 Some(Err(refusal)) => {
                     self.undo(books, commands);
-                    return Verdict::Refused { index, refusal, ground: Ground::Ledger };
+                    return Verdict::Refused { index, refusal, ground: Ground::Ledger, explanation: None };
                 }
                 None => match self.grant(books, command, versioned, received_at) {
                     Ok(place) => places.push(place),
                     Err(refusal) => {
                         let ground = self.ground(commands, command, versioned, books);
+                        let explanation =
+                            why(books.stock(&command.product), &versioned.configuration, command);
                         self.undo(books, commands);
-                        return Verdict::Refused { index, refusal, ground };
+                        return Verdict::Refused { index, refusal, ground, explanation };
                     }
                 },
             }

@@ -1,21 +1,23 @@
 //! Reading what the books lack.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use sqlx::PgConnection;
 
+use crate::domain::command::Command;
 use crate::domain::configuration::Configuration;
 use crate::domain::name::Value;
+use crate::store::configuration::Versioned;
 use crate::store::{StoreError, schedule, state, switches};
 
-use super::Submission;
 use super::books::{Part, Wanted};
-use super::writer::commands_of;
 
 /// Reads what the books lack. Nodes first: what is read after a node is at least as new as
 /// the node, so that the version of the root speaks for all of it.
-pub(super) async fn load(
+pub(super) async fn load<'a>(
     connection: &mut PgConnection,
-    open: &[Submission],
+    commands: impl Iterator<Item = (&'a Command, &'a Arc<Versioned>)>,
     wanted: Wanted,
 ) -> Result<Vec<Part>, StoreError> {
     let mut parts = Vec::new();
@@ -31,7 +33,7 @@ pub(super) async fn load(
         parts.extend(found.map(|((key, path, groups), balance)| Part::Balance(key, path, groups, balance)));
     }
     if !wanted.reservations.is_empty() {
-        let rules: HashMap<&Value, &Configuration> = commands_of(open)
+        let rules: HashMap<&Value, &Configuration> = commands
             .map(|(command, versioned)| (&command.product.environment, &versioned.configuration))
             .collect();
         let reservations: Vec<_> = wanted.reservations.into_iter().collect();

@@ -8,6 +8,7 @@ mod intake;
 mod link;
 mod loading;
 mod pulse;
+pub mod rehearsal;
 mod writer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::domain::command::{Command, ProductKey};
+use crate::domain::explanation::Explanation;
 use crate::domain::refusal::Refusal;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
@@ -89,11 +91,13 @@ pub struct Rejection {
     pub index: usize,
     /// Why.
     pub failure: Failure,
+    /// How that came about, where the command asked for it and the stored state was judged.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 impl From<Failure> for Rejection {
     fn from(failure: Failure) -> Rejection {
-        Rejection { index: 0, failure }
+        Rejection { index: 0, failure, explanation: None }
     }
 }
 

@@ -214,7 +214,7 @@ impl Writer {
         let wanted = self.wanted(open);
         if !wanted.is_empty() {
             let mut connection = self.link.check_out().await?;
-            let loading = self.link.bounded(load(&mut connection, open, wanted));
+            let loading = self.link.bounded(load(&mut connection, commands_of(open), wanted));
             let loaded = meanwhile(loading, &mut self.granted).await;
             self.link.check_in(connection, &loaded);
             loaded?.into_iter().for_each(|part| self.books.hold(part));
@@ -295,7 +295,7 @@ impl Writer {
         let open = &open[..];
         self.meet_versions(open);
         let wanted = self.wanted(open);
-        let loaded = self.link.bounded(load(connection, open, wanted)).await?;
+        let loaded = self.link.bounded(load(connection, commands_of(open), wanted)).await?;
         loaded.into_iter().for_each(|part| self.books.hold(part));
         let mut decided = self.decide(open);
         let event_ids = match decided.batch.take() {
@@ -357,15 +357,17 @@ impl Writer {
     fn sort(&mut self, open: Vec<Submission>, judged: Judged) -> Vec<Doubtful> {
         let mut doubtful = Vec::new();
         for (submission, verdict) in open.into_iter().zip(judged.verdicts) {
-            let (index, refusal, ground) = match verdict {
+            let (index, refusal, ground, explanation) = match verdict {
                 Verdict::Granted(places) => {
                     let receipts = places.into_iter().map(|place| receipt(place, &judged.events)).collect();
                     self.granted.push((submission, receipts));
                     continue;
                 }
-                Verdict::Refused { index, refusal, ground } => (index, refusal, ground),
+                Verdict::Refused { index, refusal, ground, explanation } => {
+                    (index, refusal, ground, explanation)
+                }
             };
-            let rejection = Rejection { index, failure: Failure::Refused(refusal) };
+            let rejection = Rejection { index, failure: Failure::Refused(refusal), explanation };
             let version = match ground {
                 Ground::Ledger => {
                     let _ = submission.reply.send(Err(rejection));
@@ -398,7 +400,7 @@ async fn check_recalled(
     Ok(())
 }
 
-fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {
+pub(super) fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {
     match place {
         Place::New(place) => Receipt { event: Arc::clone(&events[place]), replayed: false },
         Place::SameAs(place) => Receipt { event: Arc::clone(&events[place]), replayed: true },
@@ -428,7 +430,7 @@ fn reject(submissions: Vec<Submission>, failure: &Failure) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "here time enters")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Microseconds fit an i64 for 290,000 years.
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))

@@ -18,6 +18,8 @@ use super::{App, Environment, commands, schema};
 /// The properties of an allocation and its like.
 pub(super) const ALLOCATE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -32,6 +34,8 @@ pub(super) const ALLOCATE: &[&str] = &[
 /// The properties of a reallocation.
 pub(super) const REALLOCATE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -47,6 +51,8 @@ pub(super) const REALLOCATE: &[&str] = &[
 /// The properties of a consume.
 pub(super) const CONSUME: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",

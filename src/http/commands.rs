@@ -8,14 +8,17 @@ use axum::response::IntoResponse;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::domain::command::{Note, Operation, ProductKey, Request, Target};
+use crate::domain::command::{Command, Note, Operation, ProductKey, Request, Target};
+use crate::domain::configuration::Configuration;
+use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Refusal;
 use crate::domain::state::Balance;
 use crate::engine::Receipt;
+use crate::engine::rehearsal::NOWHERE;
 
-use super::form::{Form, id_of};
+use super::form::{Form, id_of, is_set};
 use super::problem::{Problem, ProblemBody};
 
 /// A command as far as its form tells.
@@ -23,6 +26,21 @@ use super::problem::{Problem, ProblemBody};
 pub(super) struct Asked<'a> {
     pub(super) target: Target<'a>,
     pub(super) request: Request<'a>,
+    /// Whether it is only asked what would happen; a line of a bulk may leave that to the others.
+    pub(super) dry_run: Option<bool>,
+    /// Whether the answer is to say why.
+    pub(super) explain: bool,
+}
+
+impl Asked<'_> {
+    /// The command that is asked for, under a configuration.
+    ///
+    /// # Errors
+    /// Says what is wrong and where.
+    pub(super) fn command(&self, configuration: &Configuration) -> Result<Command, Refusal> {
+        let command = Command::new(configuration, &self.target, &self.request)?;
+        Ok(Command { explain: self.explain, ..command })
+    }
 }
 
 /// A command whose form is wrong, with the id of the event that it was to be.
@@ -30,17 +48,24 @@ pub(super) struct Asked<'a> {
 pub(super) struct Unreadable {
     pub(super) problem: Problem,
     pub(super) id: Option<Value>,
+    /// Whether it was only asked what would happen.
+    pub(super) dry_run: bool,
 }
 
 impl Unreadable {
     pub(super) fn new(problem: Problem, body: &[u8], header_id: Option<&str>) -> Unreadable {
-        Unreadable { problem, id: id_of(body).or_else(|| header_id.and_then(|id| Value::parse(id).ok())) }
+        let id = id_of(body).or_else(|| header_id.and_then(|id| Value::parse(id).ok()));
+        Unreadable { problem, id, dry_run: is_set(body, "dryRun") }
+    }
+
+    pub(super) fn body(&self, index: Option<usize>) -> ProblemBody {
+        self.problem.body(self.id.clone(), index).of_command(None, self.dry_run)
     }
 }
 
 impl IntoResponse for Unreadable {
     fn into_response(self) -> Response<Body> {
-        self.problem.answer(self.id, None)
+        self.body(None).answer()
     }
 }
 
@@ -121,15 +146,17 @@ pub(super) fn header_id(headers: &HeaderMap) -> Option<&str> {
 
 /// Ends the reading of a command's form.
 pub(super) fn finish<'a>(
-    form: Form<'a>,
+    mut form: Form<'a>,
     target: Target<'a>,
     request: Request<'a>,
 ) -> Result<Asked<'a>, Problem> {
+    let dry_run = form.boolean("dryRun");
+    let explain = form.boolean("explain").unwrap_or_default();
     form.finish()?;
     if target.id.as_str().is_empty() {
         return Err(Refusal::MissingId.into());
     }
-    Ok(Asked { target, request })
+    Ok(Asked { target, request, dry_run, explain })
 }
 
 /// What a granted command answers.
@@ -146,8 +173,10 @@ pub(super) struct Answer {
     message: Cow<'static, str>,
     /// 200.
     status_code: u16,
-    /// The event's place in the ledger.
-    event_id: i64,
+    /// The event's place in the ledger; a dry run has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    event_id: Option<i64>,
     /// How many events there were at and below the shallowest node of the chain: the order
     /// in which commands that could affect one another were decided.
     version: u64,
@@ -165,10 +194,17 @@ pub(super) struct Answer {
     /// How much of what an unreserve offered back could not be freed: it did not remain.
     #[serde(skip_serializing_if = "Option::is_none")]
     total_invalid_offset_qty_by_reserv_id: Option<Quantity>,
+    /// Why, where the command asked for it with `explain`: all of it as it was before the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Explanation>)]
+    explanation: Option<Box<Explanation>>,
+    /// Only with `dryRun`, and then true: this is what would have happened, and nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
 }
 
 impl Answer {
-    pub(super) fn of(receipt: &Receipt) -> Answer {
+    pub(super) fn of(receipt: &Receipt, dry_run: bool) -> Answer {
         let event = &receipt.event;
         let outcome = &event.outcome;
         let freed = match event.command.operation {
@@ -184,13 +220,15 @@ impl Answer {
             processing_status,
             message,
             status_code: 200,
-            event_id: event.event_id,
+            event_id: Some(event.event_id).filter(|&id| id != NOWHERE),
             version: outcome.version,
             balance: outcome.balance,
             source_balance: outcome.source_balance,
             available_to_allocate: outcome.available_to_allocate,
             reservation_id: freed.map(|(id, _)| id).or(outcome.reservation_id).map(|id| id.0),
             total_invalid_offset_qty_by_reserv_id: freed.map(|_| outcome.excess.unwrap_or_default()),
+            explanation: outcome.explanation.clone(),
+            dry_run: dry_run.then_some(true),
         }
     }
 }

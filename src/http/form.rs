@@ -124,6 +124,12 @@ pub(super) fn id_of(body: &[u8]) -> Option<Value> {
     Value::parse(&text).ok()
 }
 
+/// Whether a body says that a property is true, however wrong the rest of it is.
+pub(super) fn is_set(body: &[u8], name: &str) -> bool {
+    let Ok(Members(members)) = serde_json::from_slice(body) else { return false };
+    members.iter().any(|(own, raw)| own.eq_ignore_ascii_case(name) && raw.get() == "true")
+}
+
 /// An object of a request while it is read. Faults are collected, so that whoever sent it
 /// sees all of them at once.
 pub(super) struct Form<'a> {

@@ -1,11 +1,17 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
+mod alerts;
 mod allocation;
+mod analytics;
+mod analytics_question;
+mod analytics_records;
 mod around;
 mod balances;
 mod body;
 mod commands;
 pub(crate) mod configuration;
+mod console;
+mod deliveries;
 mod document;
 mod environments;
 mod event_record;
@@ -32,6 +38,9 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+mod unmet;
+mod watches;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -53,6 +62,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
+use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::store;
 use crate::store::configuration::Versioned;
@@ -66,6 +76,8 @@ use problem::Problem;
 pub struct Limits {
     /// Whether products may be erased.
     pub allow_erasing: bool,
+    /// Whether webhooks may have addresses that are nobody's on the Internet.
+    pub allow_private_webhooks: bool,
     /// Longest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// Longest body of a bulk, in bytes.
@@ -98,6 +110,8 @@ pub struct Shared {
     erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
     room: Arc<Semaphore>,
+    /// Demand that was refused, until it is handed on.
+    unmet: Arc<std::sync::Mutex<Unmet>>,
 }
 
 impl Shared {
@@ -114,8 +128,13 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
-        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
-        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room }
+        let (unmet, feed) = (Arc::default(), Arc::new(Feed::new(readers.clone(), limits.streams_max, stop)));
+        Shared { engine, environments, readers, streams, limits, draining, feed, erasing, room, unmet }
+    }
+
+    /// The demand that is refused, for who hands it on.
+    pub fn unmet(&self) -> Arc<std::sync::Mutex<Unmet>> {
+        Arc::clone(&self.unmet)
     }
 }
 
@@ -181,6 +200,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "on hand", description = "What stock there is."),
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
+        (name = "watching", description = "What is to be told of stock, and whom."),
         (name = "history", description = "What happened, and what happens."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
@@ -209,7 +229,16 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
+        .routes(routes!(watches::list))
+        .routes(routes!(watches::get, watches::put, watches::delete))
+        .routes(routes!(alerts::list))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay_one))
+        .routes(routes!(deliveries::replay_between))
         .routes(routes!(events::list))
         .routes(routes!(events_stream::stream))
         .routes(routes!(partitions::list))
@@ -246,6 +275,7 @@ pub fn router(shared: Shared) -> Router {
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml.clone())),
         )
         .merge(swagger)
+        .merge(console::routes())
         // This holds for the routes that are there already, so it comes last.
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .fallback(async || Problem::NotFound)

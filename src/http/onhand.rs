@@ -24,6 +24,8 @@ pub(super) const LINES_MAX: usize = 5_000;
 /// The properties of an on-hand change.
 pub(super) const CHANGE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -38,6 +40,8 @@ pub(super) const CHANGE: &[&str] = &[
 /// The properties of a set.
 pub(super) const SET: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -104,6 +108,11 @@ pub(super) struct BulkOptions {
     #[serde(default)]
     #[param(required = false, default = false)]
     atomic: bool,
+    /// Whether it is only answered what would happen: each line as after those before it, and
+    /// nothing is done. The lines may say so themselves, all of them or none.
+    #[serde(default, rename = "dryRun")]
+    #[param(required = false, default = false)]
+    dry_run: bool,
 }
 
 pub(super) type Options = Result<Query<BulkOptions>, axum::extract::rejection::QueryRejection>;
@@ -127,12 +136,47 @@ pub(super) async fn run_bulk(
     options: Options,
     lines: Result<Vec<Line<'_>>, Problem>,
 ) -> Result<Response<Body>, Problem> {
-    let Query(options) =
-        options.map_err(|_| Problem::invalid("", "is not the matter: ?atomic must be true or false"))?;
+    let Query(options) = options
+        .map_err(|_| Problem::invalid("", "is not the matter: ?atomic and ?dryRun must be true or false"))?;
+    let lines = lines?;
+    let dry_run = is_dry_run(&options, &lines)?;
+    check_explained(&lines)?;
     match options.atomic {
-        true => app.run_together(environment, lines?).await,
-        false => app.run_lines(environment, lines?).await,
+        true => app.run_together(environment, lines, dry_run).await,
+        false => app.run_lines(environment, lines, dry_run).await,
     }
+}
+
+/// A bulk is a dry run as a whole or not at all: a line that is done sees nothing of one that is not.
+fn is_dry_run(options: &BulkOptions, lines: &[Line<'_>]) -> Result<bool, Problem> {
+    let of_line = |asked: &Asked<'_>| asked.dry_run.unwrap_or(options.dry_run);
+    let mut said =
+        lines.iter().enumerate().filter_map(|(index, line)| Some((index, of_line(line.as_ref().ok()?))));
+    let Some((first, dry_run)) = said.next() else { return Ok(options.dry_run) };
+    match said.find(|&(_, other)| other != dry_run) {
+        None => Ok(dry_run),
+        Some((index, _)) => Err(Problem::invalid(
+            &format!("/{index}/dryRun"),
+            format!(
+                "is not that of line {first}: a bulk is a dry run as a whole or not at all; ?dryRun=true makes it one"
+            ),
+        )),
+    }
+}
+
+/// Most lines of a bulk that are explained: an explanation is a hundred times as long as its line's
+/// answer, and stays in the ledger.
+const EXPLAINED_MAX: usize = 100;
+
+fn check_explained(lines: &[Line<'_>]) -> Result<(), Problem> {
+    let explained = lines.iter().filter(|line| line.as_ref().is_ok_and(|asked| asked.explain)).count();
+    if explained <= EXPLAINED_MAX {
+        return Ok(());
+    }
+    Err(Problem::invalid(
+        "",
+        format!("asks to explain {explained} lines; at most {EXPLAINED_MAX} of a bulk are"),
+    ))
 }
 
 /// Reports many movements at once.

@@ -3,10 +3,10 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Fault, Place, Refusal, Shortage};
@@ -26,6 +26,12 @@ pub(crate) enum Problem {
     UnknownEnvironment(String),
     /// Erasing is not allowed by whoever started the service.
     ErasingForbidden,
+    /// The environment has no such watch.
+    UnknownWatch(String),
+    /// The environment has no such webhook.
+    UnknownWebhook(String),
+    /// The webhook has no such delivery.
+    UnknownDelivery(String),
     /// Nothing is at this path.
     NotFound,
     /// The path does not have this method.
@@ -99,6 +105,12 @@ kinds! {
         "An environment exists from its first configuration on: PUT /api/environment/{environmentId}/configuration."
     UNKNOWN_RESERVATION "unknown-reservation" 404 404 "Unknown reservation"
         "No reservation of this organization has this id at exactly these dimensions. GET reservations lists those that hold something."
+    UNKNOWN_WATCH "unknown-watch" 404 404 "Unknown watch"
+        "The environment has no watch of this name. GET watches lists those that it has; PUT watches/{name} makes one."
+    UNKNOWN_WEBHOOK "unknown-webhook" 404 404 "Unknown webhook"
+        "The environment has no webhook of this name. GET webhooks lists those that it has; PUT webhooks/{name} makes one."
+    UNKNOWN_DELIVERY "unknown-delivery" 404 404 "Unknown delivery"
+        "The webhook has no delivery of this number, or none that it still wants. GET webhooks/{name}/deliveries lists those that it has."
     NOT_FOUND "not-found" 404 404 "Nothing is here"
         "The service has nothing at this path. /docs lists what it has."
     METHOD_NOT_ALLOWED "method-not-allowed" 405 405 "The path does not have this method"
@@ -149,6 +161,9 @@ impl Problem {
             Problem::MalformedJson(_) => MALFORMED_JSON,
             Problem::UnknownEnvironment(_) => UNKNOWN_ENVIRONMENT,
             Problem::ErasingForbidden => FORBIDDEN,
+            Problem::UnknownWatch(_) => UNKNOWN_WATCH,
+            Problem::UnknownWebhook(_) => UNKNOWN_WEBHOOK,
+            Problem::UnknownDelivery(_) => UNKNOWN_DELIVERY,
             Problem::NotFound => NOT_FOUND,
             Problem::MethodNotAllowed => METHOD_NOT_ALLOWED,
             Problem::PreconditionFailed(_) => PRECONDITION_FAILED,
@@ -191,6 +206,13 @@ impl Problem {
             Problem::UnknownEnvironment(environment) => {
                 format!("there is no environment {environment:?}; its first configuration creates it")
             }
+            Problem::UnknownWatch(name) => {
+                format!("there is no watch {name:?}; PUT watches/{name} makes one")
+            }
+            Problem::UnknownWebhook(name) => {
+                format!("there is no webhook {name:?}; PUT webhooks/{name} makes one")
+            }
+            Problem::UnknownDelivery(id) => format!("there is no delivery {id:?} to this webhook"),
             Problem::ErasingForbidden => "erasing is off; start the service with --allow-erasing, or with \
                  RINGFENCE_ALLOW_ERASING=true, if products may be erased"
                 .to_owned(),
@@ -220,6 +242,8 @@ impl Problem {
             id,
             processing_status: "failure",
             status_code: kind.status_code,
+            explanation: None,
+            dry_run: None,
         };
         if let Problem::Refused(refusal) = self {
             body.fill(refusal);
@@ -233,20 +257,7 @@ impl Problem {
 
     /// The problem as an answer.
     pub(crate) fn answer(&self, id: Option<Value>, index: Option<usize>) -> Response<Body> {
-        let kind = self.kind();
-        // A structure of strings and numbers always becomes JSON.
-        let json = serde_json::to_vec(&self.body(id, index)).unwrap_or_default();
-        let mut response = Response::new(Body::from(json));
-        // The table's statuses are statuses; a test goes over all of them.
-        *response.status_mut() =
-            StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if kind.status == 503 {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-        }
-        response
+        self.body(id, index).answer()
     }
 }
 
@@ -338,6 +349,13 @@ pub(crate) struct ProblemBody {
     message: String,
     /// The code that Inventory Visibility would give.
     status_code: u16,
+    /// How it came about, where a command asked for it with `explain` and was judged on the stock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Explanation>)]
+    explanation: Option<Box<Explanation>>,
+    /// Only with `dryRun`, and then true: the command was not to be done in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
 }
 
 /// One fault of a request.
@@ -351,6 +369,28 @@ struct FaultBody {
 }
 
 impl ProblemBody {
+    /// The same of a command: with how it came about, and whether it was only asked what would happen.
+    pub(super) fn of_command(self, explanation: Option<Box<Explanation>>, dry_run: bool) -> ProblemBody {
+        ProblemBody { explanation, dry_run: dry_run.then_some(true), ..self }
+    }
+
+    /// The body with the status that it tells.
+    pub(super) fn answer(&self) -> Response<Body> {
+        // A structure of strings and numbers always becomes JSON.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let mut response = Response::new(Body::from(json));
+        // The table's statuses are statuses; a test goes over all of them.
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == 503 {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+
     fn fill(&mut self, refusal: &Refusal) {
         let at = |pointer: &str, detail: String| vec![FaultBody { pointer: pointer.to_owned(), detail }];
         match refusal {
@@ -394,17 +434,6 @@ impl ProblemBody {
             | Refusal::OutdatedSet { .. }
             | Refusal::IdReused { .. } => {}
         }
-    }
-}
-
-/// An object of names and values.
-impl Serialize for Place {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
     }
 }
 

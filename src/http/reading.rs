@@ -103,7 +103,7 @@ pub fn read_document(text: &[u8]) -> Result<Document, String> {
 
 fn command(text: &[u8], environment: &Value, configuration: &Configuration, reader: Reader) -> Line {
     let asked = reader(text, environment, None).map_err(said)?;
-    Command::new(configuration, &asked.target, &asked.request).map_err(|refusal| said(refusal.into()))
+    asked.command(configuration).map_err(|refusal| said(refusal.into()))
 }
 
 fn lines(text: &[u8], environment: &Value, configuration: &Configuration, reader: Reader) -> Vec<Line> {

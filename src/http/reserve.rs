@@ -21,6 +21,8 @@ use super::{App, Environment, Shared, commands, schema};
 /// The properties of a reservation.
 pub(super) const RESERVE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",
@@ -37,8 +39,18 @@ pub(super) const RESERVE: &[&str] = &[
 /// What `quantities` stands for.
 const OF_ONE_MEASURE: [&str; 3] = ["quantityDataSource", "modifier", "quantity"];
 /// The properties of the freeing of a reservation.
-pub(super) const UNRESERVE: &[&str] =
-    &["id", "organizationId", "reservationId", "dimensions", "OffsetQty", "reference", "reason", "actor"];
+pub(super) const UNRESERVE: &[&str] = &[
+    "id",
+    "dryRun",
+    "explain",
+    "organizationId",
+    "reservationId",
+    "dimensions",
+    "OffsetQty",
+    "reference",
+    "reason",
+    "actor",
+];
 
 pub(super) fn read_reserve<'a>(
     body: &'a [u8],

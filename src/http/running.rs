@@ -7,16 +7,17 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode};
 
 use crate::domain::command::Command;
+use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
-use crate::engine::{Failure, Receipt, Rejection};
+use crate::engine::{Failure, Receipt, Rejection, Reply, rehearsal};
 use crate::store;
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event};
 
 use super::body::Sent;
 use super::commands::{Answer, Asked, Line, LineAnswer, Unreadable, header_id, json};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::{Environment, Shared};
 
 /// How often commands are made again because the configuration changed meanwhile.
@@ -54,10 +55,8 @@ impl Shared {
         asked: &[&Asked<'_>],
     ) -> Result<Vec<Judged>, Problem> {
         loop {
-            let commands: Vec<Result<Command, Refusal>> = asked
-                .iter()
-                .map(|asked| Command::new(&versioned.configuration, &asked.target, &asked.request))
-                .collect();
+            let commands: Vec<Result<Command, Refusal>> =
+                asked.iter().map(|asked| asked.command(&versioned.configuration)).collect();
             if commands.iter().any(Result::is_err) {
                 if let Some(newer) = Box::pin(self.environments.newer_than(environment, versioned)).await? {
                     *versioned = newer;
@@ -111,52 +110,84 @@ impl Shared {
         Ok(judged.collect())
     }
 
-    /// Does one command and answers it.
+    /// Does one command, or only finds out what it would do, and answers it.
     pub(super) async fn run(&self, environment: &Environment, asked: Asked<'_>) -> Response<Body> {
         let id = asked.target.id.clone();
-        match self.run_one(environment, &asked).await {
+        let dry_run = asked.dry_run.unwrap_or_default();
+        match self.run_one(environment, &asked, dry_run).await {
             Ok(receipt) => {
-                let mut response = json(StatusCode::OK, &Answer::of(&receipt));
+                let mut response = json(StatusCode::OK, &Answer::of(&receipt, dry_run));
                 if receipt.replayed {
                     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
                 }
                 response
             }
-            Err(problem) => problem.answer(Some(id), None),
+            Err(not_done) => not_done.body(Some(id), None, dry_run).answer(),
         }
     }
 
-    async fn run_one(&self, environment: &Environment, asked: &Asked<'_>) -> Result<Receipt, Problem> {
+    async fn run_one(
+        &self,
+        environment: &Environment,
+        asked: &Asked<'_>,
+        dry_run: bool,
+    ) -> Result<Receipt, NotDone> {
         let mut versioned = Arc::clone(&environment.versioned);
         for _ in 0..CONFIGURATIONS_MAX {
             let command = match self.judge(&environment.id, &mut versioned, &[asked]).await?.pop() {
                 Some(Judged::Fit(command)) => command,
                 Some(Judged::Repeat(receipt)) => return Ok(receipt),
                 Some(Judged::Wrong(refusal)) => return Err(refusal.into()),
-                None => return Err(Problem::Internal),
+                None => return Err(Problem::Internal.into()),
             };
-            let pending = self.engine.submit(command, Arc::clone(&versioned))?;
-            match pending.answer().await {
-                Ok(receipts) => return receipts.into_iter().next().ok_or(Problem::Internal),
+            let reply = match dry_run {
+                false => self.engine.submit(command, Arc::clone(&versioned))?.answer().await,
+                true => Box::pin(self.rehearse(vec![vec![command]], &versioned)).await?.swap_remove(0),
+            };
+            match reply {
+                Ok(receipts) => return Ok(receipts.into_iter().next().ok_or(Problem::Internal)?),
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                     versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
-                Err(Rejection { failure, .. }) => return Err(failure.into()),
+                Err(rejection) => {
+                    if !dry_run {
+                        self.note_unmet(&versioned, asked, &rejection.failure);
+                    }
+                    return Err(rejection.into());
+                }
             }
         }
-        Err(Problem::Overloaded)
+        Err(Problem::Overloaded.into())
     }
 
-    /// Does the lines of a bulk independently of each other.
+    /// Finds out what commands would do: those of one unit are done together or not at all. Needs
+    /// no writer, so also while those are overloaded. Answers as many replies as there are units.
+    async fn rehearse(
+        &self,
+        units: Vec<Vec<Command>>,
+        versioned: &Arc<Versioned>,
+    ) -> Result<Vec<Reply>, Problem> {
+        let units: Vec<Vec<Arc<Command>>> =
+            units.into_iter().map(|commands| commands.into_iter().map(Arc::new).collect()).collect();
+        let replies = store::read(&self.readers, async |connection| {
+            rehearsal::rehearse(connection, &units, versioned).await
+        });
+        let outdated = || units.iter().map(|_| Err(Failure::ConfigurationChanged.into())).collect();
+        Ok(replies.await?.unwrap_or_else(outdated))
+    }
+
+    /// Does the lines of a bulk independently of each other, or only finds out what they would do.
     pub(super) async fn run_lines(
         &self,
         environment: &Environment,
         lines: Vec<Line<'_>>,
+        dry_run: bool,
     ) -> Result<Response<Body>, Problem> {
-        let mut results: Vec<Result<Receipt, Problem>> = lines
+        let mut results: Vec<Result<Receipt, NotDone>> = lines
             .iter()
             .map(|line| {
-                Err(line.as_ref().err().map_or(Problem::Overloaded, |unreadable| unreadable.problem.clone()))
+                let problem = line.as_ref().err().map(|unreadable| unreadable.problem.clone());
+                Err(problem.unwrap_or(Problem::Overloaded).into())
             })
             .collect();
         let mut open: Vec<(usize, &Asked<'_>)> =
@@ -179,14 +210,27 @@ impl Shared {
                     }
                 }
             }
-            let pending = self.engine.submit_each(commands, &versioned).await;
-            for ((index, asked), answer) in places.into_iter().zip(pending) {
-                match answer.answer().await {
-                    Ok(receipts) => results[index] = receipts.into_iter().next().ok_or(Problem::Internal),
+            let replies = match dry_run {
+                false => self.do_each(commands, &versioned).await,
+                true => {
+                    let units = commands.into_iter().map(|command| vec![command]).collect();
+                    self.rehearse(units, &versioned).await?
+                }
+            };
+            for ((index, asked), reply) in places.into_iter().zip(replies) {
+                match reply {
+                    Ok(receipts) => {
+                        results[index] = receipts.into_iter().next().ok_or_else(|| Problem::Internal.into());
+                    }
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                         open.push((index, asked))
                     }
-                    Err(Rejection { failure, .. }) => results[index] = Err(failure.into()),
+                    Err(rejection) => {
+                        if !dry_run {
+                            self.note_unmet(&versioned, asked, &rejection.failure);
+                        }
+                        results[index] = Err(rejection.into());
+                    }
                 }
             }
             if !open.is_empty() {
@@ -198,24 +242,34 @@ impl Shared {
             .iter()
             .zip(&results)
             .map(|(line, result)| match result {
-                Ok(receipt) => LineAnswer::Done(Box::new(Answer::of(receipt))),
-                Err(problem) => {
+                Ok(receipt) => LineAnswer::Done(Box::new(Answer::of(receipt, dry_run))),
+                Err(not_done) => {
                     let id = match line {
                         Ok(asked) => Some(asked.target.id.clone()),
                         Err(unreadable) => unreadable.id.clone(),
                     };
-                    LineAnswer::Failed(Box::new(problem.body(id, None)))
+                    LineAnswer::Failed(Box::new(not_done.body(id, None, dry_run)))
                 }
             })
             .collect();
         Ok(json(if all_done { StatusCode::OK } else { StatusCode::MULTI_STATUS }, &answers))
     }
 
-    /// Does all lines of a bulk or none, and answers the first that is refused.
+    async fn do_each(&self, commands: Vec<Command>, versioned: &Arc<Versioned>) -> Vec<Reply> {
+        let mut replies = Vec::with_capacity(commands.len());
+        for pending in self.engine.submit_each(commands, versioned).await {
+            replies.push(pending.answer().await);
+        }
+        replies
+    }
+
+    /// Does all lines of a bulk or none, or only finds out what they would do, and answers the first
+    /// that is refused.
     pub(super) async fn run_together(
         &self,
         environment: &Environment,
         lines: Vec<Line<'_>>,
+        dry_run: bool,
     ) -> Result<Response<Body>, Problem> {
         let mut asked = Vec::with_capacity(lines.len());
         let mut unreadable = None;
@@ -228,19 +282,26 @@ impl Shared {
                 }
             }
         }
-        match self.try_together(environment, &asked, unreadable.is_some()).await {
+        match self.try_together(environment, &asked, unreadable.is_some(), dry_run).await {
             Ok(receipts) => match unreadable {
-                Some(Unreadable { problem, id }) => Ok(problem.answer(id, Some(asked.len()))),
+                Some(Unreadable { problem, id, .. }) => {
+                    Ok(NotDone::from(problem).body(id, Some(asked.len()), dry_run).answer())
+                }
                 None => {
-                    let done = receipts.iter().map(|receipt| LineAnswer::Done(Box::new(Answer::of(receipt))));
+                    let done = receipts
+                        .iter()
+                        .map(|receipt| LineAnswer::Done(Box::new(Answer::of(receipt, dry_run))));
                     Ok(json(StatusCode::OK, &done.collect::<Vec<_>>()))
                 }
             },
-            Err(Rejection { index, failure: failure @ Failure::Refused(_) }) => {
-                let id = asked.get(index).map(|asked| asked.target.id.clone());
-                Ok(Problem::from(failure).answer(id, Some(index)))
-            }
-            Err(Rejection { failure, .. }) => Err(failure.into()),
+            Err(rejection) => match rejection.failure {
+                Failure::Refused(_) => {
+                    let index = rejection.index;
+                    let id = asked.get(index).map(|asked| asked.target.id.clone());
+                    Ok(NotDone::from(rejection).body(id, Some(index), dry_run).answer())
+                }
+                failure => Err(failure.into()),
+            },
         }
     }
 
@@ -250,6 +311,7 @@ impl Shared {
         environment: &Environment,
         asked: &[Asked<'_>],
         only_judge: bool,
+        dry_run: bool,
     ) -> Result<Vec<Receipt>, Rejection> {
         let asked: Vec<&Asked<'_>> = asked.iter().collect();
         let mut versioned = Arc::clone(&environment.versioned);
@@ -267,15 +329,21 @@ impl Shared {
                     }
                     Judged::Repeat(receipt) => receipts.push(Some(receipt)),
                     Judged::Wrong(refusal) => {
-                        return Err(Rejection { index, failure: Failure::Refused(refusal) });
+                        return Err(Rejection { index, ..Failure::Refused(refusal).into() });
                     }
                 }
             }
             if only_judge {
                 return Ok(Vec::new());
             }
-            let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await?;
-            match pending.answer().await {
+            let reply = match dry_run {
+                false => {
+                    let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await?;
+                    pending.answer().await
+                }
+                true => self.rehearse(vec![commands], &versioned).await.map_err(failure)?.swap_remove(0),
+            };
+            match reply {
                 Ok(done) => {
                     places.into_iter().zip(done).for_each(|(place, receipt)| receipts[place] = Some(receipt));
                     return Ok(receipts.into_iter().flatten().collect());
@@ -283,12 +351,40 @@ impl Shared {
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                     versioned = self.environments.current(&environment.id).await.map_err(failure)?;
                 }
-                Err(Rejection { index, failure }) => {
-                    return Err(Rejection { index: places.get(index).copied().unwrap_or(index), failure });
+                Err(rejection) => {
+                    let index = places.get(rejection.index).copied().unwrap_or(rejection.index);
+                    if let Some(asked) = asked.get(index).filter(|_| !dry_run) {
+                        self.note_unmet(&versioned, asked, &rejection.failure);
+                    }
+                    return Err(Rejection { index, ..rejection });
                 }
             }
         }
         Err(Failure::Overloaded.into())
+    }
+}
+
+/// Why a command was not done, or would not be, and how that came about.
+struct NotDone {
+    problem: Problem,
+    explanation: Option<Box<Explanation>>,
+}
+
+impl NotDone {
+    fn body(&self, id: Option<Value>, index: Option<usize>, dry_run: bool) -> ProblemBody {
+        self.problem.body(id, index).of_command(self.explanation.clone(), dry_run)
+    }
+}
+
+impl<P: Into<Problem>> From<P> for NotDone {
+    fn from(problem: P) -> NotDone {
+        NotDone { problem: problem.into(), explanation: None }
+    }
+}
+
+impl From<Rejection> for NotDone {
+    fn from(rejection: Rejection) -> NotDone {
+        NotDone { problem: rejection.failure.into(), explanation: rejection.explanation }
     }
 }
 

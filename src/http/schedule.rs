@@ -18,6 +18,8 @@ use super::{App, Environment, commands, schema};
 /// The properties of a change of the schedule.
 pub(super) const CHANGE: &[&str] = &[
     "id",
+    "dryRun",
+    "explain",
     "organizationId",
     "productId",
     "dimensionDataSource",

@@ -30,6 +30,13 @@ pub(super) struct AllocateRequest {
     /// The client's own id of the event; may come as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -63,6 +70,13 @@ pub(super) struct ReallocateRequest {
     /// The client's own id of the event; may come as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -98,6 +112,13 @@ pub(super) struct ConsumeRequest {
     /// The client's own id of the event; may come as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -183,6 +204,13 @@ pub(super) struct OnHandChange {
     /// The client's own id of the event.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -216,6 +244,13 @@ pub(super) struct OnHandSet {
     /// The client's own id of the event.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -251,6 +286,13 @@ pub(super) struct ReserveRequest {
     /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -291,6 +333,13 @@ pub(super) struct UnreserveRequest {
     /// The client's own id of the event; a single call may give it as the header Idempotency-Key instead.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,
@@ -320,6 +369,13 @@ pub(super) struct ScheduleChange {
     /// The client's own id of the event.
     #[schema(max_length = 128)]
     id: Option<String>,
+    /// Whether it is only answered what would happen, and nothing is done.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Whether the answer is to say why, in `explanation`. An event keeps its explanation: a repeat
+    /// answers what the first time did.
+    #[schema(default = false)]
+    explain: Option<bool>,
     /// The owner.
     #[schema(max_length = 128)]
     organization_id: String,

@@ -115,7 +115,7 @@ impl Eq for Meaning {}
 
 impl Hash for Meaning {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Command { id: _, note: _, product, path, operation } = &*self.command;
+        let Command { id: _, note: _, product, path, operation, explain: _ } = &*self.command;
         (product, path, operation, self.versioned.version).hash(hasher);
     }
 }

@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::domain::name::Value;
 
-use super::{StoreError, configuration};
+use super::{StoreError, configuration, follow};
 
 /// Longest wait for a batch that may itself wait for what is locked already: who erases gives
 /// way, long before PostgreSQL would look for a deadlock.
@@ -66,6 +66,9 @@ pub async fn empty(
         partitions.iter().map(|partition| partition.organization.as_str()).collect();
     let products: Vec<&str> = partitions.iter().map(|partition| partition.product.as_str()).collect();
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    // First, while nobody waits for this transaction: who follows may be in the middle of a chunk
+    // with events of these products, and would write down what is to be gone.
+    follow::hold_up(&mut transaction).await?;
     let mut version = None;
     match order {
         Order::EnvironmentFirst => version = configuration::lock(&mut transaction, environment).await?,
@@ -131,6 +134,23 @@ pub async fn empty(
     sqlx::query!(
         "DELETE FROM schedule s USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
          WHERE s.environment_id = $1 AND s.organization_id = p.organization_id AND s.product_id = p.product_id",
+        environment,
+        &organizations as &[&str],
+        &products as &[&str],
+    )
+    .execute(&mut *transaction)
+    .await?;
+    super::alerts::erase(&mut transaction, environment, &organizations, &products).await?;
+    sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM activity_place a USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+             WHERE a.environment_id = $1 AND a.organization_id = p.organization_id AND a.product_id = p.product_id
+             RETURNING a.place_id
+         ), demanded AS (
+             DELETE FROM unmet_demand u USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+             WHERE u.environment_id = $1 AND u.organization_id = p.organization_id AND u.product_id = p.product_id
+         )
+         DELETE FROM activity a USING gone WHERE a.place_id = gone.place_id",
         environment,
         &organizations as &[&str],
         &products as &[&str],

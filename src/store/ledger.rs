@@ -177,7 +177,7 @@ impl Row {
     /// else when it is not readable.
     pub fn event(&self, configuration: &Configuration) -> Result<Event, StoreError> {
         let operation = self.operation(configuration)?;
-        let outcome = serde_json::from_str(&self.outcome).map_err(|error| {
+        let outcome: Outcome = serde_json::from_str(&self.outcome).map_err(|error| {
             StoreError::Rejected(format!("the outcome of event {} is not readable: {error}", self.event_id))
         })?;
         let product = ProductKey {
@@ -186,10 +186,13 @@ impl Row {
             product: Value::stored(&self.product_id),
         };
         let path = DimensionPath::new(text::values(&self.dimensions));
+        // So that a replay explains what the event did.
+        let explain = outcome.explanation.is_some();
         let stored = |text: &Option<String>| text.as_deref().map(Value::stored);
         let (reference, reason) = (stored(&self.reference), stored(&self.reason));
         let note = Note { reference, reason, actor: stored(&self.actor) }.kept();
-        let command = Arc::new(Command { id: Value::stored(&self.id), product, path, operation, note });
+        let command =
+            Arc::new(Command { id: Value::stored(&self.id), product, path, operation, note, explain });
         Ok(Event {
             event_id: self.event_id,
             command,
@@ -284,6 +287,23 @@ pub async fn find(
     connection: &mut PgConnection,
     commands: &[(&Command, &Configuration)],
 ) -> Result<Vec<Option<Event>>, StoreError> {
+    let found = find_unconfirmed(connection, commands).await?;
+    if found.iter().any(Option::is_some) {
+        make_sure(connection).await?;
+    }
+    Ok(found)
+}
+
+/// As [`find`], and writes nothing: for whom an event of which nobody was told, and which a failover
+/// takes back, is as good as any other.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when an event uses a measure that is newer than the command's
+/// configuration; else when the database does not answer.
+pub async fn find_unconfirmed(
+    connection: &mut PgConnection,
+    commands: &[(&Command, &Configuration)],
+) -> Result<Vec<Option<Event>>, StoreError> {
     let environments: Vec<String> =
         commands.iter().map(|(command, _)| command.product.environment.to_string()).collect();
     let ids: Vec<String> = commands.iter().map(|(command, _)| command.id.to_string()).collect();
@@ -300,11 +320,8 @@ pub async fn find(
         &environments,
         &ids,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    if !rows.is_empty() {
-        make_sure(connection).await?;
-    }
     let mut found: Vec<Option<Event>> = vec![None; commands.len()];
     for row in rows {
         let place = row.place as usize - 1;

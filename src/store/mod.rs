@@ -1,19 +1,29 @@
 //! The only SQL. Every statement is checked at build time.
 
+pub mod activity;
+pub mod alerts;
+pub mod analytics;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
+pub mod follow;
 pub mod history;
 pub mod horizon;
 pub mod ledger;
 pub mod migrate;
 pub mod onhand;
+pub mod outbox;
 pub mod query;
 pub mod reservations;
 pub mod schedule;
+pub mod situation;
 pub mod state;
+pub mod subjects;
 pub mod switches;
 mod text;
+pub mod unmet;
+pub mod watches;
+pub mod webhooks;
 pub mod whole;
 
 use std::ops::{Deref, DerefMut};

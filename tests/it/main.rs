@@ -5,14 +5,17 @@
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
 mod allocation;
+mod analytics;
 mod bad_input;
 mod bulk;
 mod configuration;
 mod configuration_change;
+mod console;
 mod container;
 mod contract;
 mod core;
 mod crash;
+mod explanations;
 mod faults;
 mod feed;
 mod followers;
@@ -42,6 +45,7 @@ mod quantities;
 mod queries;
 mod raw;
 mod readme;
+mod rehearsals;
 mod repeats;
 mod requests;
 mod reservation_bulk;

@@ -230,7 +230,7 @@ fn check(alone: &Alone, books: &mut Books, units: &[&[Arc<Command>]]) -> Alone {
     for ((verdict, expected), unit) in verdicts.into_iter().zip(expected).zip(units) {
         match (verdict, expected) {
             (Verdict::Granted(places), Ok(done)) => check_granted(alone, &events, &places, &done, unit),
-            (Verdict::Refused { index, refusal, ground }, Err(expected)) => {
+            (Verdict::Refused { index, refusal, ground, .. }, Err(expected)) => {
                 let is_reused = matches!(refusal, Refusal::IdReused { .. });
                 assert_eq!((index, without_difference(refusal)), expected, "{commands:?}");
                 match ground {

@@ -24,6 +24,7 @@ fn submission(ids: &[&str]) -> Submission {
             },
             path: DimensionPath::default(),
             operation: Operation::SetOnHand { values: Vec::new(), modified_at: None },
+            explain: false,
             note: None,
         })
     };

@@ -1,0 +1,226 @@
+//! Delivers notices to webhooks: what the outbox has, signed, at least once, in order per product and
+//! webhook.
+//!
+//! Whoever is delivered to decides how long it takes, so no transaction is open meanwhile: a lane, the
+//! deliveries of one product to one webhook, is taken for longer than an attempt may take. When an
+//! instance dies between sending and recording, another takes the lane over after that time, and sends
+//! the same message again, under the same name. Instances agree on nothing but the lanes' rows.
+
+mod send;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::domain::webhook::signatures;
+use crate::store::outbox::{self, Attempt, Lane, Next};
+use crate::store::{self, StoreError};
+
+use send::{Answer, Sender};
+
+/// The limits of delivering.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Whether webhooks may have addresses that are nobody's on the Internet.
+    pub allow_private: bool,
+    /// Longest that one attempt may take.
+    pub attempt_time_max: Duration,
+    /// The wait after the first failure; after each further one four times as long.
+    pub retry_first: Duration,
+    /// Longest wait after a failure.
+    pub retry_max: Duration,
+    /// Attempts after which a delivery is dead.
+    pub attempts_max: u32,
+    /// How long it waits before it looks for what is due again.
+    pub poll: Duration,
+}
+
+/// Lanes of one webhook that are taken at once.
+const LANES_EACH: i64 = 8;
+/// Lanes of all webhooks that are taken at once.
+const LANES_MAX: usize = 64;
+/// Messages after which a lane is given back, so that others come to their turn.
+const LANE_MESSAGES: usize = 100;
+
+/// Delivers what is due until it is stopped. What is being sent then is sent to its end, or by whoever
+/// takes it over.
+pub async fn run(pool: PgPool, limits: Limits, mut stop: watch::Receiver<bool>) {
+    let sender = match Sender::new(limits.allow_private) {
+        Ok(sender) => sender,
+        Err(error) => {
+            tracing::error!(error, "webhooks cannot be delivered to");
+            return;
+        }
+    };
+    let deliverer = Arc::new(Deliverer { pool, limits, sender });
+    let mut works: JoinSet<(String, String)> = JoinSet::new();
+    let mut busy: HashMap<(String, String), i64> = HashMap::new();
+    let mut is_in_trouble = false;
+    while !*stop.borrow() {
+        while let Some(done) = works.try_join_next() {
+            // A task that panicked took its name with it; its webhook is taken again with the rest.
+            match done {
+                Ok(webhook) => release(&mut busy, &webhook),
+                Err(_) => busy.clear(),
+            }
+        }
+        let taken = deliverer.take(&busy, works.len()).await;
+        if let Err(error) = &taken
+            && !is_in_trouble
+        {
+            tracing::warn!(%error, "cannot look for what is to be delivered, and tries again");
+        }
+        is_in_trouble = taken.is_err();
+        for lane in taken.unwrap_or_default() {
+            let webhook = (lane.environment.clone(), lane.webhook.clone());
+            *busy.entry(webhook.clone()).or_default() += 1;
+            let deliverer = Arc::clone(&deliverer);
+            works.spawn(async move {
+                deliverer.work(lane).await;
+                webhook
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(deliverer.limits.poll) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+    let rest = async { while works.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(deliverer.limits.attempt_time_max.min(STOP_TIME_MAX), rest).await;
+}
+
+/// Longest that is waited for attempts when the service stops.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+
+fn release(busy: &mut HashMap<(String, String), i64>, webhook: &(String, String)) {
+    if let Some(count) = busy.get_mut(webhook) {
+        *count -= 1;
+        if *count == 0 {
+            busy.remove(webhook);
+        }
+    }
+}
+
+struct Deliverer {
+    pool: PgPool,
+    limits: Limits,
+    sender: Sender,
+}
+
+impl Deliverer {
+    /// How long a lane is taken for: there must be time to record the attempt too.
+    fn hold(&self) -> Duration {
+        self.limits.attempt_time_max * 2
+    }
+
+    async fn take(
+        &self,
+        busy: &HashMap<(String, String), i64>,
+        at_work: usize,
+    ) -> Result<Vec<Lane>, StoreError> {
+        let room = LANES_MAX.saturating_sub(at_work) as i64;
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        store::read(&self.pool, async |connection| {
+            outbox::take(connection, busy, LANES_EACH, room, self.hold()).await
+        })
+        .await
+    }
+
+    /// Delivers what is pending in a lane, one after the other, until one fails.
+    async fn work(&self, mut lane: Lane) {
+        if let Err(error) = self.deliver(&mut lane).await {
+            // Whoever takes it over sends it again.
+            tracing::warn!(environment = lane.environment, webhook = lane.webhook, %error, "a delivery was not recorded");
+        }
+    }
+
+    async fn deliver(&self, lane: &mut Lane) -> Result<(), StoreError> {
+        for _ in 0..LANE_MESSAGES {
+            let next =
+                store::read(&self.pool, async |connection| outbox::next(connection, lane).await).await?;
+            let Some(next) = next else { break };
+            let attempt = self.attempt(&next).await;
+            let (webhook, message) = (&lane.webhook, &next.message_id);
+            match (&attempt.error, attempt.again_in) {
+                (None, _) => tracing::debug!(webhook, message, "delivered"),
+                (Some(error), Some(_)) => tracing::info!(webhook, message, error, "not delivered yet"),
+                (Some(error), None) => {
+                    tracing::warn!(webhook, message, error, "not delivered, and not tried again");
+                }
+            }
+            let hold = self.hold();
+            let recording = store::read(&self.pool, async |connection| {
+                outbox::record(connection, lane, next.sequence, &attempt, hold).await
+            });
+            if !recording.await? {
+                return Ok(());
+            }
+        }
+        store::read(&self.pool, async |connection| outbox::give_back(connection, lane, Duration::ZERO).await)
+            .await
+    }
+
+    async fn attempt(&self, next: &Next) -> Attempt {
+        let signature = signatures(&next.secrets, &next.message_id, next.time, next.payload.as_bytes());
+        let headers = [
+            ("webhook-id", next.message_id.clone()),
+            ("webhook-timestamp", next.time.to_string()),
+            ("webhook-signature", signature),
+        ];
+        let sending = self.sender.send(&next.url, &headers, next.payload.clone());
+        let answer = tokio::time::timeout(self.limits.attempt_time_max, sending).await;
+        let answer = answer.unwrap_or_else(|_| {
+            Err(format!("no answer within {} ms", self.limits.attempt_time_max.as_millis()))
+        });
+        self.judged(answer, next.attempts)
+    }
+
+    fn judged(&self, answer: Result<Answer, String>, attempts_before: i32) -> Attempt {
+        let (status, error) = match answer {
+            Ok(Answer { status: status @ 200..=299, .. }) => {
+                return Attempt { status: Some(status), error: None, again_in: None, is_gone: false };
+            }
+            Ok(Answer { status, text }) => (Some(status), format!("answered {status}{text}")),
+            Err(error) => (None, error),
+        };
+        let is_gone = status == Some(410);
+        let attempts = u32::try_from(attempts_before).unwrap_or(0) + 1;
+        let is_last = attempts >= self.limits.attempts_max && !is_gone;
+        let again_in = (!is_last).then(|| self.limits.wait(attempts));
+        Attempt { status, error: Some(error), again_in, is_gone }
+    }
+}
+
+impl Limits {
+    /// The wait after so many attempts.
+    fn wait(&self, attempts: u32) -> Duration {
+        let factor = 4_u32.saturating_pow(attempts.saturating_sub(1));
+        self.retry_first.saturating_mul(factor).min(self.retry_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wait_is_four_times_the_one_before_up_to_the_longest() {
+        let limits = Limits {
+            allow_private: false,
+            attempt_time_max: Duration::from_secs(15),
+            retry_first: Duration::from_secs(5),
+            retry_max: Duration::from_secs(3600),
+            attempts_max: 12,
+            poll: Duration::from_millis(200),
+        };
+        let waits: Vec<u64> = (1..=7).map(|attempts| limits.wait(attempts).as_secs()).collect();
+        assert_eq!(waits, [5, 20, 80, 320, 1280, 3600, 3600]);
+        assert_eq!(limits.wait(u32::MAX), limits.retry_max);
+    }
+}

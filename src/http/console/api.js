@@ -1,0 +1,75 @@
+// The API, from where the page is. Every number of an answer stays the text that it was, so that no
+// digit of a quantity is lost.
+
+const ROOT = new URL("api/environment/", document.baseURI);
+const TIME_MAX_MS = 20_000;
+
+/** Reads JSON with all numbers as texts. */
+export function exact(text) {
+  const numbers = /("(?:[^"\\]|\\.)*")|-?\d[\d.eE+-]*/g;
+  return JSON.parse(text.replace(numbers, (found, string) => string ?? `"${found}"`));
+}
+
+/** What the service refused, or that it did not answer. */
+export class Refusal extends Error {
+  constructor(problem) {
+    super(problem.detail ?? problem.title);
+    this.problem = problem;
+  }
+  /** Whether it may have been done all the same. */
+  get isInDoubt() {
+    const status = Number(this.problem.status ?? 0);
+    return status === 0 || status >= 500;
+  }
+}
+
+export const addressOf = (environment, path, parameters = []) => {
+  const address = new URL(`${encodeURIComponent(environment)}/${path}`, ROOT);
+  address.search = new URLSearchParams(parameters.filter(([, value]) => value !== "" && value != null));
+  return address;
+};
+
+/** Asks; answers what came, and the address of the next page where there is one. */
+export async function ask(address, body) {
+  const asked = body === undefined ? {} : { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  const signal = AbortSignal.timeout(TIME_MAX_MS);
+  let answer, text;
+  try {
+    answer = await fetch(address, { ...asked, signal, cache: "no-store" });
+    text = await answer.text();
+  } catch {
+    throw new Refusal({ title: "The service did not answer." });
+  }
+  let found;
+  try {
+    found = exact(text);
+  } catch {
+    throw new Refusal({ title: `The service answered ${answer.status}, and nothing that can be read.`, status: answer.status });
+  }
+  if (!answer.ok) throw new Refusal({ status: answer.status, ...found });
+  const next = /<([^>]+)>;\s*rel="next"/.exec(answer.headers.get("link") ?? "")?.[1];
+  return { found, next: next && new URL(next, address) };
+}
+
+/** What a product is asked for by. */
+export const ofProduct = ({ organization, product }) => [["organizationId", organization], ["productId", product]];
+
+/** Runs a task when it is triggered: one at a time, not too often, and once more when it was
+ *  triggered in between. */
+export function refresher(task, pauseMs) {
+  let running = false, wanted = false;
+  const run = async () => {
+    if (running) return (wanted = true);
+    running = true;
+    wanted = false;
+    try {
+      await task();
+    } finally {
+      setTimeout(() => {
+        running = false;
+        if (wanted) run();
+      }, pauseMs);
+    }
+  };
+  return run;
+}

@@ -1,0 +1,310 @@
+//! Alerts, and the notices of their changes. Only who follows the ledger for the watches writes
+//! them, so that the sequence of the notices is in the order of the commits.
+
+use sqlx::PgConnection;
+use sqlx::types::time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::dimensions::DimensionPath;
+use crate::domain::groups::GroupPath;
+use crate::domain::name::Value;
+use crate::domain::watch::{Alert, Subject};
+
+use super::subjects::Columns;
+use super::{StoreError, text};
+
+struct Row {
+    alert_id: Uuid,
+    watch: String,
+    organization_id: String,
+    product_id: String,
+    dimensions: Vec<String>,
+    groups: Vec<String>,
+    opened_at: OffsetDateTime,
+    closed_at: Option<OffsetDateTime>,
+    sequence: i64,
+    value: Option<String>,
+    threshold: String,
+    detail: String,
+}
+
+impl Row {
+    fn alert(self) -> Result<Alert, StoreError> {
+        let groups = (!self.groups.is_empty()).then(|| GroupPath::stored(text::values(&self.groups)));
+        Ok(Alert {
+            id: self.alert_id,
+            sequence: self.sequence,
+            watch: self.watch,
+            subject: Subject {
+                organization: Value::stored(&self.organization_id),
+                product: Value::stored(&self.product_id),
+                path: DimensionPath::new(text::values(&self.dimensions)),
+                groups,
+            },
+            opened_at: text::timestamp(self.opened_at),
+            closed_at: self.closed_at.map(text::timestamp),
+            value: self.value.as_deref().map(text::quantity).transpose()?,
+            threshold: text::quantity(&self.threshold)?,
+            detail: self.detail,
+        })
+    }
+}
+
+/// Reads the open alerts of subjects.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn open_of(
+    connection: &mut PgConnection,
+    environment: &str,
+    subjects: &[&Subject],
+) -> Result<Vec<Alert>, StoreError> {
+    let columns = Columns::of(subjects.iter().copied());
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT a.alert_id, a.watch, a.organization_id, a.product_id, a.dimensions, a.groups, a.opened_at,
+                  a.closed_at, a.sequence, a.value::text AS value, a.threshold::text AS "threshold!", a.detail
+           FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
+                AS k (organization_id, product_id, dimensions, groups)
+           JOIN alert a ON a.environment_id = $1 AND a.organization_id = k.organization_id
+             AND a.product_id = k.product_id AND a.dimensions = k.dimensions::text[]
+             AND a.groups = k.groups::text[] AND a.closed_at IS NULL"#,
+        environment,
+        &columns.organizations as &[&str],
+        &columns.products as &[&str],
+        &columns.paths,
+        &columns.groups,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::alert).collect()
+}
+
+/// Reads the open alerts of an environment behind one, in the order of their sequence.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn open_behind(
+    connection: &mut PgConnection,
+    environment: &str,
+    after: i64,
+    most: i64,
+) -> Result<Vec<Alert>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT alert_id, watch, organization_id, product_id, dimensions, groups, opened_at, closed_at, sequence,
+                  value::text AS value, threshold::text AS "threshold!", detail
+           FROM alert WHERE environment_id = $1 AND sequence > $2 AND closed_at IS NULL
+           ORDER BY sequence LIMIT $3"#,
+        environment,
+        after,
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::alert).collect()
+}
+
+/// Which alerts a list asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Open ones or closed ones only.
+    pub is_open: Option<bool>,
+    /// Those of one watch.
+    pub watch: Option<String>,
+    /// Those before one, by its sequence.
+    pub before: Option<i64>,
+}
+
+/// Reads alerts of an environment, the one that changed last first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    connection: &mut PgConnection,
+    environment: &str,
+    wanted: &Wanted,
+    most: i64,
+) -> Result<Vec<Alert>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT alert_id, watch, organization_id, product_id, dimensions, groups, opened_at, closed_at, sequence,
+                  value::text AS value, threshold::text AS "threshold!", detail
+           FROM alert
+           WHERE environment_id = $1 AND sequence < $2 AND ($3::text IS NULL OR watch = $3)
+             AND ($4::boolean IS NULL OR (closed_at IS NULL) = $4)
+           ORDER BY sequence DESC LIMIT $5"#,
+        environment,
+        wanted.before.unwrap_or(i64::MAX),
+        wanted.watch,
+        wanted.is_open,
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::alert).collect()
+}
+
+/// Takes numbers for notices, and ids for the alerts that they open.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn numbers(connection: &mut PgConnection, count: usize) -> Result<Vec<(i64, Uuid)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT nextval('notice_sequence') AS "sequence!", gen_random_uuid() AS "id!"
+           FROM generate_series(1, $1::bigint)"#,
+        count as i64,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut numbers: Vec<(i64, Uuid)> = rows.into_iter().map(|row| (row.sequence, row.id)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The change of an alert, with the message that tells of it.
+pub struct Notice {
+    /// The alert after it.
+    pub alert: Alert,
+    /// The message's stable name.
+    pub message_id: String,
+    /// The message.
+    pub payload: String,
+}
+
+/// Writes changes of alerts, their notices, and the deliveries to whoever wants them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn write(
+    connection: &mut PgConnection,
+    environment: &str,
+    notices: &[Notice],
+) -> Result<(), StoreError> {
+    let alerts = || notices.iter().map(|notice| &notice.alert);
+    let columns = Columns::of(alerts().map(|alert| &alert.subject));
+    let sequences: Vec<i64> = alerts().map(|alert| alert.sequence).collect();
+    let ids: Vec<Uuid> = alerts().map(|alert| alert.id).collect();
+    let watches: Vec<&str> = alerts().map(|alert| alert.watch.as_str()).collect();
+    let opened: Vec<OffsetDateTime> = alerts().map(|alert| text::time(alert.opened_at)).collect();
+    let closed: Vec<Option<OffsetDateTime>> = alerts().map(|alert| alert.closed_at.map(text::time)).collect();
+    let values: Vec<Option<String>> =
+        alerts().map(|alert| alert.value.map(|value| value.to_string())).collect();
+    let thresholds: Vec<String> = alerts().map(|alert| alert.threshold.to_string()).collect();
+    let details: Vec<&str> = alerts().map(|alert| alert.detail.as_str()).collect();
+    sqlx::query!(
+        "INSERT INTO alert (environment_id, alert_id, watch, organization_id, product_id, dimensions, groups, opened_at,
+                            closed_at, sequence, value, threshold, detail)
+         SELECT $1, k.alert_id, k.watch, k.organization_id, k.product_id, k.dimensions::text[], k.groups::text[],
+                k.opened_at, k.closed_at, k.sequence, k.value::numeric, k.threshold::numeric, k.detail
+         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+                     $9::timestamptz[], $10::bigint[], $11::text[], $12::text[], $13::text[])
+              AS k (alert_id, watch, organization_id, product_id, dimensions, groups, opened_at, closed_at, sequence,
+                    value, threshold, detail)
+         ON CONFLICT (alert_id) DO UPDATE
+         SET closed_at = excluded.closed_at, sequence = excluded.sequence, value = excluded.value,
+             threshold = excluded.threshold, detail = excluded.detail",
+        environment,
+        &ids,
+        &watches as &[&str],
+        &columns.organizations as &[&str],
+        &columns.products as &[&str],
+        &columns.paths,
+        &columns.groups,
+        &opened,
+        &closed as &[Option<OffsetDateTime>],
+        &sequences,
+        &values as &[Option<String>],
+        &thresholds,
+        &details as &[&str],
+    )
+    .execute(&mut *connection)
+    .await?;
+    let happened: Vec<OffsetDateTime> =
+        alerts().map(|alert| text::time(alert.closed_at.unwrap_or(alert.opened_at))).collect();
+    let messages: Vec<&str> = notices.iter().map(|notice| notice.message_id.as_str()).collect();
+    let payloads: Vec<&str> = notices.iter().map(|notice| notice.payload.as_str()).collect();
+    sqlx::query!(
+        "INSERT INTO notice (environment_id, sequence, organization_id, product_id, watch, message_id, happened_at, payload)
+         SELECT $1, k.* FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[]) AS k",
+        environment,
+        &sequences,
+        &columns.organizations as &[&str],
+        &columns.products as &[&str],
+        &watches as &[&str],
+        &messages as &[&str],
+        &happened,
+        &payloads as &[&str],
+    )
+    .execute(&mut *connection)
+    .await?;
+    super::outbox::enqueue(connection, environment, &sequences).await
+}
+
+/// Forgets the alerts of products, and what was still to be told of them.
+///
+/// # Errors
+/// When the database does not answer.
+pub(super) async fn erase(
+    connection: &mut PgConnection,
+    environment: &str,
+    organizations: &[&str],
+    products: &[&str],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH erased AS (SELECT * FROM unnest($2::text[], $3::text[]) AS p (organization_id, product_id)), lanes AS (
+             DELETE FROM lane l USING erased p
+             WHERE l.environment_id = $1 AND l.organization_id = p.organization_id AND l.product_id = p.product_id
+         ), deliveries AS (
+             DELETE FROM delivery d USING erased p
+             WHERE d.environment_id = $1 AND d.organization_id = p.organization_id AND d.product_id = p.product_id
+         ), notices AS (
+             DELETE FROM notice n USING erased p
+             WHERE n.environment_id = $1 AND n.organization_id = p.organization_id AND n.product_id = p.product_id
+         )
+         DELETE FROM alert a USING erased p
+         WHERE a.environment_id = $1 AND a.organization_id = p.organization_id AND a.product_id = p.product_id",
+        environment,
+        organizations as &[&str],
+        products as &[&str],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What happened to an alert, as it was told.
+pub struct Told {
+    /// Where it is in the order of all changes of alerts.
+    pub sequence: i64,
+    /// The owner of what it is about.
+    pub organization: String,
+    /// The product.
+    pub product: String,
+    /// The message.
+    pub payload: String,
+}
+
+/// Reads what was told of an environment's alerts, behind a place in its order. Nothing comes to be
+/// before what was read, because one at a time writes it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn told(
+    connection: &mut PgConnection,
+    environment: &str,
+    after: i64,
+    most: i64,
+) -> Result<Vec<Told>, StoreError> {
+    let rows = sqlx::query_as!(
+        Told,
+        r#"SELECT sequence, organization_id AS organization, product_id AS product, payload FROM notice
+           WHERE environment_id = $1 AND sequence > $2 ORDER BY environment_id, sequence LIMIT $3"#,
+        environment,
+        after,
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}

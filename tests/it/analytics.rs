@@ -1,0 +1,339 @@
+//! Analytics: what they say is what the ledger says.
+
+mod plain;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use time::OffsetDateTime;
+
+use self::plain::{DAY, HOUR, Happened, Kind, MINUTE, Question, SECOND, happened, rfc3339};
+use super::requests::{changed, groups, pointers, problem};
+use super::support::{Answer, Service, bicycles, eventually};
+
+const PATH: &str = "/api/environment/test/allocation/analytics";
+
+/// Asks until everything is in the answer that is in the ledger, and all unmet demand of now.
+pub async fn ask(service: &Service, query: &str) -> Answer {
+    ask_as(service, query, "application/json").await
+}
+
+async fn ask_as(service: &Service, query: &str, accept: &str) -> Answer {
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(event_id), 0) FROM ledger")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let mut answer = None;
+    eventually("the analytics have all that is in the ledger", async || {
+        let open: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM unmet_demand").fetch_one(&mut connection).await.unwrap();
+        let path = format!("{PATH}?{query}");
+        let asked = service.send(reqwest::Method::GET, &path, &[("accept", accept)], "").await;
+        let reached = asked.header("ringfence-reached").map_or(i64::MAX, |text| text.parse().unwrap());
+        answer = Some(asked);
+        open == 0 && reached >= last
+    })
+    .await;
+    connection.close().await.unwrap();
+    answer.unwrap()
+}
+
+async fn records(service: &Service, query: &str) -> Vec<Value> {
+    let answer = ask(service, query).await;
+    assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+    answer.json().as_array().unwrap().clone()
+}
+
+/// Numbers that are the same in every run.
+struct Dice(TestRunner);
+
+impl Dice {
+    fn new() -> Dice {
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        Dice(TestRunner::new_with_rng(Default::default(), rng))
+    }
+
+    fn below(&mut self, most: i64) -> i64 {
+        (0..most).new_tree(&mut self.0).unwrap().current()
+    }
+
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as i64) as usize].clone()
+    }
+}
+
+const ORGANIZATIONS: [&str; 2] = ["usmf", "a,\"b\""];
+const PRODUCTS: [&str; 3] = ["Bike", "Helmet", "Lock"];
+const SITES: [&str; 2] = ["1", "2"];
+const COLORS: [&str; 3] = ["red", "blue", ""];
+const PATHS: [&str; 6] = ["Online", "Online/VIP", "Online/VIP/EU", "Online/Staff", "Shop", "Shop/VIP"];
+
+/// A command of anything anywhere: many are refused.
+fn command(dice: &mut Dice, number: usize) -> (&'static str, Value) {
+    let quantity = format!("{}.{}", dice.below(9), dice.one(&["5", "25", "000001", "75"]));
+    let path = dice.one(&PATHS);
+    let body = json!({
+        "id": format!("random-{number}"), "organizationId": dice.one(&ORGANIZATIONS),
+        "productId": dice.one(&PRODUCTS), "quantity": quantity, "groups": groups(path),
+        "dimensions": {"siteId": dice.one(&SITES), "locationId": "11", "colorId": dice.one(&COLORS)},
+    });
+    match dice.below(10) {
+        0..=3 => ("allocation/allocate", body),
+        4 => ("allocation/unallocate", body),
+        5 | 6 => {
+            let others: Vec<&str> = PATHS.into_iter().filter(|other| *other != path).collect();
+            ("allocation/reallocate", changed(body, json!({"sourceGroups": groups(dice.one(&others))})))
+        }
+        _ => {
+            let modifiers = json!({"physicalMeasures": {"pos": {"inbound": "Subtraction"}}});
+            ("allocation/consume", changed(body, modifiers))
+        }
+    }
+}
+
+/// A service with random history: as it comes in, of today.
+async fn with_history(service: &Service, dice: &mut Dice, commands: usize) {
+    for organization in ORGANIZATIONS {
+        for product in PRODUCTS {
+            for site in SITES {
+                for color in COLORS {
+                    let stock = json!({
+                        "id": format!("stock {organization} {product} {site} {color}"), "organizationId": organization,
+                        "productId": product, "quantities": {"pos": {"inbound": 40}},
+                        "dimensions": {"siteId": site, "locationId": "11", "colorId": color},
+                    });
+                    service.post("onhand", stock).await;
+                }
+            }
+        }
+    }
+    let mut granted = 0;
+    for number in 0..commands {
+        let (path, body) = command(dice, number);
+        granted += usize::from(service.post(path, body).await.status == 200);
+    }
+    assert!(granted > commands / 3, "{granted}");
+}
+
+fn now() -> i64 {
+    (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000) as i64
+}
+
+/// Puts the history back over the last 70 days, as if it had been all that time, with clocks that
+/// differ a little; and demand that was not met beside it. Nothing of it was followed yet.
+async fn age(connection: &mut PgConnection, dice: &mut Dice) -> Vec<Happened> {
+    connection
+        .execute("TRUNCATE activity, activity_place, unmet_demand; UPDATE follower SET reached_event_id = 0")
+        .await
+        .unwrap();
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT event_id FROM ledger ORDER BY event_id")
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+    let now = now();
+    let count = ids.len() as i64;
+    let ago = |place: i64| match place * 10 / count {
+        0..=2 => 70 * DAY - place * (DAY / 2),
+        3 | 4 => 20 * DAY - place * HOUR,
+        5 | 6 => 40 * HOUR - place * MINUTE,
+        _ => 120 * MINUTE - place * MINUTE / 2,
+    };
+    for (place, id) in ids.into_iter().enumerate() {
+        let at = now - ago(place as i64).max(3 * MINUTE) + dice.below(2 * MINUTE);
+        let statement = format!("UPDATE ledger SET received_at = '{}' WHERE event_id = {id}", rfc3339(at));
+        connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    let mut all = happened(&mut *connection).await;
+    for _ in 0..40 {
+        let at = now - dice.one(&[90 * MINUTE, 30 * HOUR, 45 * HOUR]) + dice.below(HOUR);
+        let at = at - at.rem_euclid(MINUTE);
+        let mut one = all[dice.below(all.len() as i64) as usize].clone();
+        one = Happened { at, kind: Kind::Unmet, millionths: 1_500_000, ..one };
+        one.groups = dice.one(&PATHS).split('/').map(str::to_owned).collect();
+        sqlx::query(
+            "INSERT INTO unmet_demand (environment_id, organization_id, product_id, dimensions, groups, minute, quantity, count)
+             VALUES ('test', $1, $2, $3, $4, $5::text::timestamptz, 1.5, 1)",
+        )
+        .bind(&one.organization)
+        .bind(&one.product)
+        .bind(&one.dimensions)
+        .bind(&one.groups)
+        .bind(rfc3339(at))
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+        all.push(one);
+    }
+    all
+}
+
+/// A question as an address has it, and where its borders are put down to.
+fn question(dice: &mut Dice, now: i64) -> (String, Question) {
+    let down = |time: i64, to: i64| time - time.rem_euclid(to);
+    let (from, to, buckets) = match dice.below(4) {
+        0 => (
+            down(now - 110 * MINUTE, MINUTE),
+            down(now - 20 * MINUTE, MINUTE),
+            vec!["none", "minute", "hour", "day"],
+        ),
+        1 => (down(now - 15 * DAY, HOUR), down(now - 3 * DAY, HOUR), vec!["none", "hour", "day"]),
+        2 => (down(now - 69 * DAY, DAY), down(now - 3 * DAY, HOUR), vec!["none", "day"]),
+        _ => (down(now - 80 * DAY, DAY), down(now - 30 * MINUTE, MINUTE), vec!["none", "day"]),
+    };
+    let bucket = dice.one(&buckets);
+    let length = match bucket {
+        "minute" => Some(MINUTE),
+        "hour" => Some(HOUR),
+        "day" => Some(DAY),
+        _ => None,
+    };
+    // Borders are anywhere in the unit that they are put down to the start of.
+    let unit = |time: i64| {
+        if now - time < 47 * HOUR {
+            MINUTE
+        } else if now - time < 59 * DAY {
+            HOUR
+        } else {
+            DAY
+        }
+    };
+    let within = |dice: &mut Dice, time: i64| rfc3339(time + dice.below(unit(time)) / SECOND * SECOND);
+    let mut query =
+        format!("from={}&to={}&bucket={bucket}&limit=10000", within(dice, from), within(dice, to));
+    let mut window_from = from;
+    if length.is_none() {
+        let window = dice.one(&[60, 1_800, 7_200, 86_400, 30 * 86_400]);
+        query += &format!("&window={window}");
+        let begin = to - window * SECOND;
+        window_from = down(begin, unit(begin));
+    }
+    let mut question = Question {
+        from: length.map_or(from, |length| down(from, length)),
+        to,
+        window_from,
+        bucket: length,
+        levels: None,
+        by: [true; 3],
+        organization: None,
+        product: None,
+        site: None,
+        groups: vec![None; 3],
+    };
+    match dice.below(4) {
+        0 => {}
+        1 => query += "&levels=own",
+        2 => {
+            question.levels = Some(vec![0, 1, 2, 3]);
+            query += "&levels=3,0,1,2,1";
+        }
+        _ => {
+            let depth = dice.below(3) as usize;
+            question.levels = Some(vec![depth]);
+            query += &format!("&levels={depth}");
+        }
+    }
+    if dice.below(2) == 0 {
+        let names = ["organizationId", "productid", "dimensions"];
+        question.by = [dice.below(2) == 0, dice.below(2) == 0, dice.below(2) == 0];
+        let names: Vec<&str> =
+            names.into_iter().zip(question.by).filter(|(_, by)| *by).map(|(name, _)| name).collect();
+        query += &format!("&groupBy={}", names.join(","));
+    }
+    if dice.below(3) == 0 {
+        question.organization = Some(dice.one(&ORGANIZATIONS).to_owned());
+        query += &format!("&organizationId={}", question.organization.as_ref().unwrap().replace('"', "%22"));
+    }
+    if dice.below(3) == 0 {
+        question.product = Some(dice.one(&PRODUCTS).to_owned());
+        query += &format!("&productId={}", question.product.as_ref().unwrap());
+    }
+    if dice.below(3) == 0 {
+        question.site = Some(dice.one(&SITES).to_owned());
+        query += &format!("&siteid={}", question.site.as_ref().unwrap());
+    }
+    if dice.below(3) == 0 {
+        let (place, name, value) = dice.one(&[
+            (0, "channel", "Online"),
+            (0, "Channel", "Shop"),
+            (1, "customerGroup", "VIP"),
+            (2, "region", "EU"),
+        ]);
+        question.groups[place] = Some(value.to_owned());
+        query += &format!("&group.{name}={value}");
+    }
+    (query, question)
+}
+
+/// A record's members, in the order of the columns of comma-separated values.
+fn cells(columns: &[&str], record: &Value) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let cell = |column: &&str| match column.split_once('.') {
+        Some((member, name)) => text(&record[member][name]),
+        None => text(&record[*column]),
+    };
+    columns.iter().map(cell).collect()
+}
+
+/// Lines of comma-separated values, where only values are quoted that have to be.
+fn lines(text: &str) -> Vec<Vec<String>> {
+    text.strip_suffix("\r\n")
+        .unwrap()
+        .split("\r\n")
+        .map(|line| {
+            let (mut cells, mut is_quoted) = (vec![String::new()], false);
+            let mut characters = line.chars().peekable();
+            while let Some(character) = characters.next() {
+                match character {
+                    '"' if is_quoted && characters.peek() == Some(&'"') => {
+                        cells.last_mut().unwrap().push(characters.next().unwrap())
+                    }
+                    '"' => is_quoted = !is_quoted,
+                    ',' if !is_quoted => cells.push(String::new()),
+                    other => cells.last_mut().unwrap().push(other),
+                }
+            }
+            cells
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_figure_of_every_grouping_is_what_the_ledger_adds_up_to() {
+    let mut dice = Dice::new();
+    let service = Service::start().await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    with_history(&service, &mut dice, 400).await;
+    let database = service.database.clone();
+    service.stop().await;
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let all = age(&mut connection, &mut dice).await;
+    let service = Service::start_on(database, &[]).await;
+    let (mut seen, mut buckets) = (0, 0);
+    for _ in 0..120 {
+        let (query, question) = question(&mut dice, now());
+        let expected = question.records(&all);
+        let found = records(&service, &query).await;
+        assert_eq!(found.len(), expected.len(), "{query}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected, "{query}");
+        }
+        let csv = ask_as(&service, &query, "text/csv").await;
+        let lines = lines(&csv.text);
+        let columns: Vec<&str> = lines[0].iter().map(String::as_str).collect();
+        assert_eq!(lines.len(), found.len() + 1);
+        for (line, record) in lines[1..].iter().zip(&found) {
+            assert_eq!(*line, cells(&columns, record), "{query}");
+        }
+        seen += found.iter().filter(|record| record["exhaustedAt"].is_string()).count();
+        buckets += usize::from(question.bucket.is_some() && !found.is_empty());
+    }
+    assert!(seen > 100 && buckets > 10, "{seen} projections, {buckets} with buckets");
+    service.stop().await;
+}
