@@ -228,12 +228,14 @@ async fn serve(
         demo::set_up(&readers, &handle).await?;
     }
     let draining = Arc::new(AtomicBool::new(false));
+    let (stop_serving, serving) = watch::channel(false);
     let shared = http::Shared::new(
         handle,
         readers.clone(),
         settings.http_limits(),
         Arc::clone(&metrics),
         Arc::clone(&draining),
+        serving.clone(),
     );
     let unmet = shared.unmet();
     let router = http::router(shared);
@@ -247,7 +249,6 @@ async fn serve(
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
-    let (stop_serving, serving) = watch::channel(false);
     let delivering = tokio::spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
     let server = server::serve(listener, router, metrics, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);

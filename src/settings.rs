@@ -189,6 +189,12 @@ pub struct Serve {
     /// HTTP connections that are open at once.
     #[arg(long, env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
+    /// Live streams of events that are open at once.
+    #[arg(long, env = "RINGFENCE_STREAMS_MAX", value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub streams_max: u32,
+    /// Between two heartbeats of a live stream.
+    #[arg(long, env = "RINGFENCE_HEARTBEAT_TIME_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub heartbeat_time_ms: u64,
     /// Longest from a request's head to its answer, the arrival of its body included.
     #[arg(long, env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub request_time_max_ms: u64,
@@ -298,6 +304,8 @@ impl Serve {
             small_body_bytes_max: SMALL_BODY_BYTES_MAX,
             all_bodies_bytes_max: ALL_BODIES_BYTES_MAX,
             body_time_max: Duration::from_millis(self.body_time_max_ms),
+            streams_max: self.streams_max as usize,
+            heartbeat_time: Duration::from_millis(self.heartbeat_time_ms),
         }
     }
 

@@ -52,6 +52,7 @@ pub async fn serve(database_url: &str, connections: u32) {
         roofline::default_settings().http_limits(),
         Arc::default(),
         Arc::new(AtomicBool::new(false)),
+        tokio::sync::watch::channel(false).1,
     ));
     roofline::serve(router).await;
 }

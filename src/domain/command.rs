@@ -105,6 +105,43 @@ pub enum Operation {
     ChangeSchedule { changes: Days },
 }
 
+impl Operation {
+    /// The operation's name in the ledger.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Operation::Allocate { .. } => "allocate",
+            Operation::Unallocate { .. } => "unallocate",
+            Operation::Reallocate { .. } => "reallocate",
+            Operation::Consume { .. } => "consume",
+            Operation::Reserve { .. } => "reserve",
+            Operation::GiveBack { .. } => "give-back",
+            Operation::Unreserve { .. } => "unreserve",
+            Operation::ChangeOnHand { .. } => "change-on-hand",
+            Operation::SetOnHand { .. } => "set-on-hand",
+            Operation::ChangeSchedule { .. } => "change-schedule",
+        }
+    }
+
+    /// The group paths whose balances it changes.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupPath> {
+        let (first, second) = match self {
+            Operation::Allocate { groups, .. }
+            | Operation::Unallocate { groups, .. }
+            | Operation::Consume { groups, .. } => (Some(groups), None),
+            Operation::Reallocate { source, target, .. } => (Some(source), Some(target)),
+            Operation::ChangeOnHand { settlement, .. } => {
+                (settlement.as_ref().map(|settlement| &settlement.groups), None)
+            }
+            Operation::Reserve { .. }
+            | Operation::GiveBack { .. }
+            | Operation::Unreserve { .. }
+            | Operation::SetOnHand { .. }
+            | Operation::ChangeSchedule { .. } => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
 /// Consumed stock that has left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settlement {

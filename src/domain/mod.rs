@@ -13,6 +13,7 @@ pub mod explanation;
 pub mod formula;
 pub mod groups;
 pub mod held;
+pub mod history;
 pub mod inventory_visibility;
 pub mod key;
 pub mod name;

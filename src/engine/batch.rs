@@ -18,7 +18,7 @@ use crate::store::commit::Batch;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 
-use super::books::{Books, groups_of};
+use super::books::Books;
 
 #[cfg(test)]
 mod tests;
@@ -175,7 +175,7 @@ impl<'a> Granted<'a> {
                 self.nodes.entry((&command.product, node)).or_insert(version);
             }
         }
-        for groups in groups_of(&command.operation) {
+        for groups in command.operation.groups() {
             self.balances.insert((&command.product, &command.path, groups));
         }
         if effects.schedule.is_some() {

@@ -70,25 +70,6 @@ pub(super) enum Part {
     Switch(ProductKey, bool),
 }
 
-/// The group paths whose balances an operation reads, and changes when it is granted.
-pub(super) fn groups_of(operation: &Operation) -> impl Iterator<Item = &GroupPath> {
-    let (first, second) = match operation {
-        Operation::Allocate { groups, .. }
-        | Operation::Unallocate { groups, .. }
-        | Operation::Consume { groups, .. } => (Some(groups), None),
-        Operation::Reallocate { source, target, .. } => (Some(source), Some(target)),
-        Operation::ChangeOnHand { settlement, .. } => {
-            (settlement.as_ref().map(|settlement| &settlement.groups), None)
-        }
-        Operation::Reserve { .. }
-        | Operation::GiveBack { .. }
-        | Operation::Unreserve { .. }
-        | Operation::SetOnHand { .. }
-        | Operation::ChangeSchedule { .. } => (None, None),
-    };
-    first.into_iter().chain(second)
-}
-
 impl Books {
     pub(super) fn new(held_max: usize) -> Books {
         Books {
@@ -129,7 +110,7 @@ impl Books {
                 wanted.nodes.insert((key.clone(), DimensionPath::new(node.to_vec())));
             }
         }
-        for groups in groups_of(&command.operation) {
+        for groups in command.operation.groups() {
             wanted.lookups += 1;
             if !stock.nodes.get(&command.path).is_some_and(|node| node.balances.contains_key(groups)) {
                 wanted.balances.insert((key.clone(), command.path.clone(), groups.clone()));

@@ -15,6 +15,10 @@ mod console;
 mod deliveries;
 mod document;
 mod environments;
+mod event_record;
+mod events;
+mod events_stream;
+mod feed;
 mod form;
 mod hardupdate;
 mod health;
@@ -54,7 +58,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
 use sqlx::PgPool;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi as Document, Required};
@@ -72,6 +76,7 @@ use crate::telemetry::metrics::Metrics;
 
 use access::{Access, Caller};
 use environments::Environments;
+use feed::Feed;
 use problem::Problem;
 
 /// The limits of HTTP.
@@ -94,6 +99,10 @@ pub struct Limits {
     pub all_bodies_bytes_max: usize,
     /// Longest time until a body is complete.
     pub body_time_max: Duration,
+    /// Live streams that are open at once.
+    pub streams_max: usize,
+    /// Between two heartbeats of a live stream.
+    pub heartbeat_time: Duration,
 }
 
 /// What the handlers share.
@@ -108,6 +117,8 @@ pub struct Shared {
     limits: Limits,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// The tail of the ledger, for live streams.
+    feed: Arc<Feed>,
     /// Held by who erases: one at a time.
     erasing: Arc<Mutex<()>>,
     /// Room for the larger bodies of all requests, by the byte.
@@ -117,20 +128,22 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts together what the handlers need; `draining` is what readiness goes by.
+    /// Puts together what the handlers need; `draining` is what readiness goes by, and `stop` ends
+    /// what would never end by itself.
     pub fn new(
         engine: Handle,
         readers: PgPool,
         limits: Limits,
         metrics: Arc<Metrics>,
         draining: Arc<AtomicBool>,
+        stop: watch::Receiver<bool>,
     ) -> Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let erasing = Arc::default();
         let access = limits.auth.then(|| Access::new(readers.clone()));
-        let unmet = Arc::default();
+        let (unmet, feed) = (Arc::default(), Arc::new(Feed::new(readers.clone(), limits.streams_max, stop)));
         Shared {
             engine,
             environments,
@@ -140,6 +153,7 @@ impl Shared {
             limits,
             metrics,
             draining,
+            feed,
             erasing,
             room,
             unmet,
@@ -220,6 +234,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "allocation", description = "For whom stock is set aside."),
         (name = "watching", description = "What is to be told of stock, and whom."),
         (name = "access", description = "Who may do what."),
+        (name = "history", description = "What happened, and what happens."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
     ),
@@ -257,6 +272,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay_one))
         .routes(routes!(deliveries::replay_between))
+        .routes(routes!(events::list))
+        .routes(routes!(events_stream::stream))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))

@@ -118,7 +118,7 @@ impl Parameters {
         values.pop()
     }
 
-    fn take_boolean(&mut self, name: &str) -> Option<bool> {
+    pub(super) fn take_boolean(&mut self, name: &str) -> Option<bool> {
         let text = self.take_one(name)?.to_ascii_lowercase();
         let read = text.parse().ok();
         if read.is_none() {
@@ -136,12 +136,18 @@ impl Parameters {
         is_asked.then_some(asked)
     }
 
-    pub(super) fn page(&mut self, query: Option<&str>) -> Page {
+    /// Most records of a page.
+    pub(super) fn take_limit(&mut self) -> Option<usize> {
         let limit = self.take_one("limit").map(|text| text.parse::<usize>().unwrap_or(0));
         if limit.is_some_and(|limit| !(1..=PAGE_RECORDS_MAX).contains(&limit)) {
             let detail = format!("must be a whole number from 1 to {PAGE_RECORDS_MAX}");
             self.faults.push(Fault::new("/limit", detail));
         }
+        limit
+    }
+
+    pub(super) fn page(&mut self, query: Option<&str>) -> Page {
+        let limit = self.take_limit();
         let after =
             self.take_one("after").map(|text| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default());
         Page { limit, after, query: query.unwrap_or_default().to_owned() }

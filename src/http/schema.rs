@@ -549,3 +549,19 @@ pub(super) enum KeyRole {
     Stock,
     Admin,
 }
+
+/// What an event is: the operation, by the name that the ledger has for it.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub(super) enum EventOperation {
+    Allocate,
+    Unallocate,
+    Reallocate,
+    Consume,
+    Reserve,
+    GiveBack,
+    Unreserve,
+    ChangeOnHand,
+    SetOnHand,
+    ChangeSchedule,
+}

@@ -46,6 +46,14 @@ impl Writer {
         if self.written.len() < PIECE_BYTES {
             return Ok(());
         }
+        self.send().await
+    }
+
+    /// Sends what was written, however little it is, and waits for a slow client.
+    ///
+    /// # Errors
+    /// When there is no client any more.
+    pub(super) async fn send(&mut self) -> Result<(), Gone> {
         let piece = Bytes::from(std::mem::replace(&mut self.written, Vec::with_capacity(PIECE_BYTES * 2)));
         self.pieces.send(Ok(Piece::Part(piece))).await.map_err(|_| Gone)
     }

@@ -73,86 +73,109 @@ impl<'a> Columns<'a> {
                 .collect()
         };
         let one = |slot| named(&vec![(slot, Quantity::ZERO)]);
-        let of_groups = |operation, groups: &'a GroupPath, quantity: &Quantity| Columns {
-            operation,
+        let of_groups = |groups: &'a GroupPath, quantity: &Quantity| Columns {
+            operation: operation.name(),
             groups: Some(groups.values()),
             quantity: Some(*quantity),
             ..Columns::default()
         };
-        let other = |operation, quantity: Option<Quantity>, detail| Columns {
-            operation,
+        let other = |quantity: Option<Quantity>, detail| Columns {
+            operation: operation.name(),
             quantity,
             detail: Some(detail),
             ..Columns::default()
         };
         match operation {
-            Operation::Allocate { groups, quantity } => of_groups("allocate", groups, quantity),
-            Operation::Unallocate { groups, quantity } => of_groups("unallocate", groups, quantity),
+            Operation::Allocate { groups, quantity } => of_groups(groups, quantity),
+            Operation::Unallocate { groups, quantity } => of_groups(groups, quantity),
             Operation::Reallocate { source, target, quantity } => {
-                Columns { source_groups: Some(source.values()), ..of_groups("reallocate", target, quantity) }
+                Columns { source_groups: Some(source.values()), ..of_groups(target, quantity) }
             }
             Operation::Consume { groups, quantity, modifiers } => {
                 let detail = (!modifiers.is_empty())
                     .then(|| Detail { measures: named(modifiers), ..Detail::default() });
-                Columns { detail, ..of_groups("consume", groups, quantity) }
+                Columns { detail, ..of_groups(groups, quantity) }
             }
             Operation::Reserve { measure, quantity, checked } => {
                 let detail = Detail { measures: one(*measure), checked: Some(*checked), ..Detail::default() };
-                other("reserve", Some(*quantity), detail)
+                other(Some(*quantity), detail)
             }
             Operation::GiveBack { measure, quantity } => {
                 let detail = Detail { measures: one(*measure), ..Detail::default() };
-                other("give-back", Some(*quantity), detail)
+                other(Some(*quantity), detail)
             }
             Operation::Unreserve { reservation, quantity } => {
                 let detail = Detail { reservation: Some(reservation.0), ..Detail::default() };
-                other("unreserve", Some(*quantity), detail)
+                other(Some(*quantity), detail)
             }
             Operation::ChangeOnHand { changes, settlement } => {
                 let detail = Detail { measures: named(changes), ..Detail::default() };
                 let settlement = settlement.as_ref();
                 Columns {
                     groups: settlement.map(|settlement| settlement.groups.values()),
-                    ..other("change-on-hand", settlement.map(|settlement| settlement.quantity), detail)
+                    ..other(settlement.map(|settlement| settlement.quantity), detail)
                 }
             }
             Operation::SetOnHand { values, modified_at } => {
                 let modified_at = modified_at.map(|time| time.0);
                 let detail = Detail { measures: named(values), modified_at, ..Detail::default() };
-                other("set-on-hand", None, detail)
+                other(None, detail)
             }
             Operation::ChangeSchedule { changes } => {
                 let days = changes.iter().map(|(day, movements)| (day.to_string(), named(movements)));
                 let detail = Detail { days: days.collect(), ..Detail::default() };
-                other("change-schedule", None, detail)
+                other(None, detail)
             }
         }
     }
 }
 
-struct Row {
-    event_id: i64,
-    environment_id: String,
-    organization_id: String,
-    product_id: String,
-    id: String,
-    operation: String,
-    dimensions: Vec<String>,
-    groups: Option<Vec<String>>,
-    source_groups: Option<Vec<String>>,
-    quantity: Option<String>,
-    detail: Option<String>,
-    configuration_version: i64,
-    version: i64,
-    received_at: OffsetDateTime,
-    outcome: String,
-    reference: Option<String>,
-    reason: Option<String>,
-    actor: Option<String>,
+/// An event as it is stored. To read it takes a configuration of its environment, as new as the
+/// event or newer.
+#[derive(Debug)]
+pub struct Row {
+    pub(super) event_id: i64,
+    pub(super) environment_id: String,
+    pub(super) organization_id: String,
+    pub(super) product_id: String,
+    pub(super) id: String,
+    pub(super) operation: String,
+    pub(super) dimensions: Vec<String>,
+    pub(super) groups: Option<Vec<String>>,
+    pub(super) source_groups: Option<Vec<String>>,
+    pub(super) quantity: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) configuration_version: i64,
+    pub(super) version: i64,
+    pub(super) received_at: OffsetDateTime,
+    pub(super) outcome: String,
+    pub(super) reference: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) actor: Option<String>,
 }
 
 impl Row {
-    fn event(self, configuration: &Configuration) -> Result<Event, StoreError> {
+    /// Its place in the ledger.
+    pub fn event_id(&self) -> i64 {
+        self.event_id
+    }
+
+    /// The isolated tenant.
+    pub fn environment(&self) -> &str {
+        &self.environment_id
+    }
+
+    /// The version of the configuration that it was decided under.
+    pub fn configuration_version(&self) -> i64 {
+        self.configuration_version
+    }
+
+    /// The event.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it uses a measure that is newer than the configuration;
+    /// else when it is not readable.
+    pub fn event(&self, configuration: &Configuration) -> Result<Event, StoreError> {
         let operation = self.operation(configuration)?;
         let outcome: Outcome = serde_json::from_str(&self.outcome).map_err(|error| {
             StoreError::Rejected(format!("the outcome of event {} is not readable: {error}", self.event_id))

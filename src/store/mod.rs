@@ -7,6 +7,7 @@ pub mod commit;
 pub mod configuration;
 pub mod erasing;
 pub mod follow;
+pub mod history;
 pub mod horizon;
 pub mod keys;
 pub mod ledger;

@@ -1,0 +1,206 @@
+//! The live feed: events as they happen, as Server-Sent Events.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::Receiver;
+
+use crate::domain::history::Filter;
+use crate::domain::name::Value;
+use crate::store::configuration::Versioned;
+
+use super::around::in_current_request;
+use super::event_record::EventRecord;
+use super::events::{Asked, FilterParameters, Search};
+use super::feed::{Chunk, Live};
+use super::onhand_query::Parameters;
+use super::problem::{Problem, ProblemBody};
+use super::stream::{Gone, Writer, channel};
+use super::{App, Environment};
+
+/// How long a client waits before it connects again.
+const RETRY_MILLISECONDS: u32 = 1_000;
+/// Whoever is no further behind the horizon can listen.
+const NEAR: i64 = 1_000;
+
+/// Streams events as they happen: every one that the filters let through once, in the order of the
+/// ledger, of whichever instance. Each is an `event: ledger`, its `id:` the event id and its `data:` the
+/// event as `GET events` has it. Now and then a heartbeat comes, which is a comment and an `id:` up to
+/// which nothing else was there.
+///
+/// It begins now, or behind the event id in `Last-Event-ID` or `after`. Whoever reads too slowly is
+/// cut off, as everybody is when the service stops: connect again with the last id, and nothing is
+/// missing. Too many streams are answered 503.
+#[utoipa::path(
+    get, path = "/api/environment/{environmentId}/events/stream", tag = "history", operation_id = "streamEvents",
+    params(
+        Environment, FilterParameters,
+        ("Last-Event-ID" = Option<String>, Header, description = "The last `id:` that was read. It goes before `after`."),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = "default", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn stream(
+    State(app): State<App>,
+    environment: Environment,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let parameters = Parameters::read(query.as_deref());
+    let begins_now = !parameters.given.iter().any(|(name, _)| name.eq_ignore_ascii_case("after"));
+    let asked = Asked::read_filter(parameters)?;
+    let last = headers.get("last-event-id").map(last_event).transpose()?;
+    let place = app.feed.place().ok_or(Problem::Overloaded)?;
+    let horizon = app.feed.horizon().await?;
+    let after = last.unwrap_or(if begins_now { horizon } else { asked.after });
+    let versioned = app.environments.current(&environment.id).await?;
+    let filter = asked.filter(&versioned.configuration)?;
+    let (mut writer, reader) = channel();
+    let _ = write!(writer.buffer(), "retry: {RETRY_MILLISECONDS}\n\n");
+    let stream = Stream { app, environment: environment.id, versioned, filter, after, _place: place };
+    tokio::spawn(in_current_request(stream.run(writer)));
+    let mut response = Response::new(reader.body().await?);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The event id of an `id:`. What comes behind a hyphen is of others than events.
+fn last_event(text: &HeaderValue) -> Result<i64, Problem> {
+    let text = text.to_str().unwrap_or_default();
+    let (id, _) = text.split_once('-').unwrap_or((text, ""));
+    let id = id.parse().ok().filter(|id| *id >= 0);
+    id.ok_or_else(|| Problem::invalid("/Last-Event-ID", "is not the id of an event of this stream"))
+}
+
+struct Stream {
+    app: App,
+    environment: Value,
+    versioned: Arc<Versioned>,
+    filter: Filter,
+    /// Up to where the ledger was gone through.
+    after: i64,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a stream ends.
+enum End {
+    /// Who reads it fell too far behind, or the database did not answer.
+    CutOff(Problem),
+    Gone,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> End {
+        End::Gone
+    }
+}
+
+impl<E: Into<Problem>> From<E> for End {
+    fn from(error: E) -> End {
+        End::CutOff(error.into())
+    }
+}
+
+impl Stream {
+    async fn run(mut self, mut writer: Writer) {
+        let (gone, stopped) = (writer.gone(), self.app.feed.stopped());
+        let end = tokio::select! {
+            end = self.write(&mut writer) => end,
+            () = gone => return,
+            () = stopped => return writer.end().await,
+        };
+        if let Err(End::CutOff(problem)) = end {
+            writer.fail(problem).await;
+        }
+    }
+
+    async fn write(&mut self, writer: &mut Writer) -> Result<(), End> {
+        writer.send().await?;
+        loop {
+            let horizon = self.app.feed.horizon().await?;
+            if horizon <= self.after + NEAR {
+                break;
+            }
+            self.catch_up(horizon, writer).await?;
+        }
+        let (listener, from) = self.app.feed.listen(self.after);
+        self.catch_up(from, writer).await?;
+        self.follow(listener, writer).await
+    }
+
+    /// Writes what is in the ledger up to an event up to which it is settled.
+    async fn catch_up(&mut self, until: i64, writer: &mut Writer) -> Result<(), End> {
+        if until <= self.after {
+            return Ok(());
+        }
+        self.versioned = self.app.environments.current(&self.environment).await?;
+        let search = Search {
+            environment: self.environment.clone(),
+            versioned: Arc::clone(&self.versioned),
+            filter: self.filter.clone(),
+            newest_first: false,
+        };
+        let write = |record: &EventRecord<'_>, buffer: &mut Vec<u8>| {
+            // A structure of strings and numbers always becomes JSON.
+            write_event(record.event_id(), &serde_json::to_string(record).unwrap_or_default(), buffer);
+        };
+        let written = search.write(&self.app, self.after, until, usize::MAX, writer, write).await;
+        written.map_err(|problem| problem.map_or(End::Gone, End::CutOff))?;
+        self.after = until;
+        writer.send().await?;
+        Ok(())
+    }
+
+    /// Writes what happens.
+    async fn follow(&mut self, mut listener: Receiver<Arc<Chunk>>, writer: &mut Writer) -> Result<(), End> {
+        let mut heartbeat = tokio::time::interval(self.app.limits.heartbeat_time);
+        // The first tick is at once.
+        heartbeat.tick().await;
+        loop {
+            tokio::select! {
+                chunk = listener.recv() => {
+                    // Too slow, or nothing more will come.
+                    let chunk = chunk.map_err(|_| End::CutOff(Problem::Overloaded))?;
+                    self.hand_on(&chunk, writer).await?;
+                }
+                _ = heartbeat.tick() => {
+                    let _ = write!(writer.buffer(), ": heartbeat\nid: {}\n\n", self.after);
+                }
+            }
+            if !writer.buffer().is_empty() {
+                writer.send().await?;
+            }
+        }
+    }
+
+    async fn hand_on(&mut self, chunk: &Chunk, writer: &mut Writer) -> Result<(), End> {
+        let of_mine = |live: &&Live| live.row.environment() == self.environment.as_str();
+        for live in chunk.events.iter().filter(of_mine) {
+            if live.row.event_id() <= self.after {
+                continue;
+            }
+            if live.row.configuration_version() > self.versioned.version {
+                self.versioned = self.app.environments.current(&self.environment).await?;
+            }
+            let (event, shown) = live.told(&self.versioned.configuration)?;
+            if self.filter.admits(&event.command, event.received_at) {
+                write_event(event.event_id, shown, writer.buffer());
+            }
+        }
+        self.after = self.after.max(chunk.until);
+        Ok(())
+    }
+}
+
+fn write_event(event_id: i64, shown: &str, buffer: &mut Vec<u8>) {
+    // A Vec takes everything.
+    let _ = write!(buffer, "id: {event_id}\nevent: ledger\ndata: {shown}\n\n");
+}

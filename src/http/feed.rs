@@ -1,0 +1,178 @@
+//! The tail of the ledger, for all live streams of this process: read once behind the horizon, as
+//! long as anybody listens, and handed to each.
+//!
+//! It asks the database, a few times a second, so it hears of events of any instance, and writers
+//! know nothing of it. What is handed on is kept only for so many events: whoever is further
+//! behind is cut off, and reads from the ledger where they were.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+
+use crate::domain::configuration::Configuration;
+use crate::store::horizon::Horizon;
+use crate::store::ledger::{Event, Row};
+use crate::store::{self, StoreError, history};
+
+use super::event_record::EventRecord;
+
+/// Between two looks at the ledger when nothing is new.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Between two looks when the database did not answer.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Longest wait for a writer before an older horizon is taken.
+const HORIZON_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Most events that are handed on at once.
+const CHUNK_EVENTS: i64 = 256;
+/// Most chunks that wait for the slowest listener.
+const CHUNKS_MAX: usize = 32;
+
+/// Events that follow one another in the ledger, of all environments.
+pub(super) struct Chunk {
+    pub(super) events: Vec<Live>,
+    /// The horizon behind them.
+    pub(super) until: i64,
+}
+
+/// An event, read by the first that it is for.
+pub(super) struct Live {
+    pub(super) row: Row,
+    told: OnceLock<(Event, String)>,
+}
+
+impl Live {
+    /// The event, and how it is shown.
+    ///
+    /// # Errors
+    /// As [`Row::event`].
+    pub(super) fn told(&self, configuration: &Configuration) -> Result<&(Event, String), StoreError> {
+        if let Some(told) = self.told.get() {
+            return Ok(told);
+        }
+        let event = self.row.event(configuration)?;
+        let record = EventRecord::of(&event, configuration, self.row.configuration_version());
+        // A structure of strings and numbers always becomes JSON.
+        let shown = serde_json::to_string(&record).unwrap_or_default();
+        Ok(self.told.get_or_init(|| (event, shown)))
+    }
+}
+
+/// Who reads the ledger on for everybody.
+pub(super) struct Feed {
+    readers: PgPool,
+    horizon: Horizon,
+    chunks: broadcast::Sender<Arc<Chunk>>,
+    /// Up to where everything was handed on; none while nobody listens.
+    reached: Mutex<Option<i64>>,
+    places: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Feed {
+    pub(super) fn new(readers: PgPool, streams_max: usize, stop: watch::Receiver<bool>) -> Feed {
+        Feed {
+            readers,
+            horizon: Horizon::default(),
+            chunks: broadcast::Sender::new(CHUNKS_MAX),
+            reached: Mutex::default(),
+            places: Arc::new(Semaphore::new(streams_max)),
+            stop,
+        }
+    }
+
+    /// A place for a stream; none when all are taken.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Waits until the service stops.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut stop = self.stop.clone();
+        async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+
+    /// Up to which event the ledger is settled.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(super) async fn horizon(&self) -> Result<i64, StoreError> {
+        let within = HORIZON_WAIT_MAX.min(self.readers.options().get_acquire_timeout() / 2);
+        store::read(&self.readers, async |connection| self.horizon.read(connection, within).await).await
+    }
+
+    fn reached(&self) -> std::sync::MutexGuard<'_, Option<i64>> {
+        // An id is whole whenever the lock is free, also after a panic.
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Listens from an event on, up to which the ledger must be settled, or from a later one where
+    /// others listen already: answers which.
+    pub(super) fn listen(self: &Arc<Feed>, after: i64) -> (broadcast::Receiver<Arc<Chunk>>, i64) {
+        let mut reached = self.reached();
+        let listener = self.chunks.subscribe();
+        let from = *reached.get_or_insert_with(|| {
+            let feed = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = feed.run(after) => {}
+                    () = feed.stopped() => {}
+                }
+            });
+            after
+        });
+        (listener, from)
+    }
+
+    /// Hands on what is new until nobody listens.
+    async fn run(&self, mut after: i64) {
+        let mut is_trouble_told = false;
+        while self.is_heard() {
+            let found = self.next(after).await;
+            if let Err(error) = &found
+                && !is_trouble_told
+            {
+                tracing::warn!(%error, "the live feed waits for the database");
+            }
+            is_trouble_told = found.is_err();
+            match found {
+                Ok(Some(chunk)) => {
+                    after = chunk.until;
+                    let mut reached = self.reached();
+                    *reached = Some(after);
+                    // Whoever listened may have left.
+                    let _ = self.chunks.send(Arc::new(chunk));
+                }
+                Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+            }
+        }
+    }
+
+    /// Whether anybody listens. Who comes after nobody does begins anew.
+    fn is_heard(&self) -> bool {
+        let mut reached = self.reached();
+        if self.chunks.receiver_count() == 0 {
+            *reached = None;
+        }
+        reached.is_some()
+    }
+
+    async fn next(&self, after: i64) -> Result<Option<Chunk>, StoreError> {
+        let horizon = self.horizon().await?;
+        if horizon <= after {
+            return Ok(None);
+        }
+        let reading = store::read(&self.readers, async |connection| {
+            history::all(connection, after, horizon, CHUNK_EVENTS).await
+        });
+        let rows = reading.await?;
+        let is_full = rows.len() as i64 == CHUNK_EVENTS;
+        let until = rows.last().map(Row::event_id).filter(|_| is_full).unwrap_or(horizon);
+        let events = rows.into_iter().map(|row| Live { row, told: OnceLock::new() }).collect();
+        Ok(Some(Chunk { events, until }))
+    }
+}
