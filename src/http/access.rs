@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -48,6 +48,9 @@ impl Caller {
         if now() < self.0.key.expires_at { Ok(()) } else { Err(Problem::Unauthenticated(EXPIRED)) }
     }
 }
+
+/// How long somebody whose key was revoked may still hear what they listen to.
+const LISTENERS_ASKED_EVERY: Duration = Duration::from_secs(1);
 
 const MISSING: &str =
     "the request has no key; send the header Authorization: Bearer and a key of the environment";
@@ -162,6 +165,18 @@ impl Shared {
         let caller = access.admit(parts, environment).await?;
         parts.extensions.insert(Admitted(caller.clone()));
         Ok(Some(caller))
+    }
+
+    /// Ends when a caller may not be answered any more; never where everybody may.
+    pub(super) async fn until_revoked(&self, caller: Option<Caller>) {
+        let (Some(access), Some(caller)) = (&self.access, caller) else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(LISTENERS_ASKED_EVERY).await;
+            // A database that does not answer says nothing of the key.
+            if let Err(Problem::Unauthenticated(_)) = access.again(&caller).await {
+                return;
+            }
+        }
     }
 
     /// Whether the caller may still go on under a version of the configuration: a newer one than the

@@ -65,6 +65,8 @@ const RULES: &[Rule] = &[
     rule("getOnHand", Right::Read, Narrowed::Organization),
     rule("listReservations", Right::Read, Narrowed::Organization),
     rule("getAnalytics", Right::Read, Narrowed::Address),
+    rule("listEvents", Right::Read, Narrowed::Address),
+    rule("streamEvents", Right::Read, Narrowed::Address),
     rule("listEnabledProducts", Right::Read, Narrowed::Refused),
     rule("listPartitions", Right::Read, Narrowed::Refused),
     rule("getConfiguration", Right::Read, Narrowed::Free),

@@ -46,6 +46,8 @@ const OPERATIONS: &[(&str, &str, Narrow)] = &[
     ("getOnHand", "any", Never),
     ("listReservations", "any", Never),
     ("getAnalytics", "any", Never),
+    ("listEvents", "any", Never),
+    ("streamEvents", "any", Never),
     ("listEnabledProducts", "any", Never),
     ("listPartitions", "any", Never),
     ("listWatches", "any", Never),
