@@ -18,6 +18,7 @@
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares
 //! - `keys.rs`: keys from the command line
+//! - `oidc.rs`: tokens of an OpenID provider, believed or not
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
 //! - `http/`: translates; decides nothing
 //!     - `server.rs` connections; `around.rs` what holds for every request; `mod.rs` the routes;
@@ -259,6 +260,7 @@ pub mod engine;
 pub mod follow;
 pub mod http;
 pub mod keys;
+pub mod oidc;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

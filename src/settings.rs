@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::oidc::Provider;
 use crate::{deliver, engine, follow, http};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
@@ -139,6 +140,16 @@ pub struct Serve {
     /// environment. Without it, only this machine is listened to.
     #[arg(long, env = "RINGFENCE_AUTH", value_parser = BoolishValueParser::new())]
     pub auth: bool,
+    /// Believe tokens of this OpenID provider too: what they must have as `iss`. What they may
+    /// is in their claim `ringfence`.
+    #[arg(long, env = "RINGFENCE_OIDC_ISSUER", value_name = "TEXT", requires_all = ["auth", "oidc_audience", "oidc_jwks_url"])]
+    pub oidc_issuer: Option<String>,
+    /// What tokens must have as `aud`.
+    #[arg(long, env = "RINGFENCE_OIDC_AUDIENCE", value_name = "TEXT", requires = "oidc_issuer")]
+    pub oidc_audience: Option<String>,
+    /// Where the provider's keys are, its `jwks_uri`.
+    #[arg(long, env = "RINGFENCE_OIDC_JWKS_URL", value_name = "URL", requires = "oidc_issuer")]
+    pub oidc_jwks_url: Option<String>,
     /// Set up the environment `demo` with a bicycle catalogue.
     #[arg(long, env = "RINGFENCE_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
@@ -291,6 +302,15 @@ impl Serve {
             attempts_max: self.webhook_attempts_max,
             poll: WEBHOOK_POLL,
         }
+    }
+
+    /// The OpenID provider whose tokens are believed.
+    pub fn provider(&self) -> Option<Provider> {
+        Some(Provider {
+            issuer: self.oidc_issuer.clone()?,
+            audience: self.oidc_audience.clone()?,
+            jwks_url: self.oidc_jwks_url.clone()?,
+        })
     }
 
     /// The limits of requests.

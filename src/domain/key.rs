@@ -28,6 +28,11 @@ impl Digest {
         bytes.try_into().ok().map(Digest)
     }
 
+    /// The bytes, to look something up by.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// The bytes, to be kept.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

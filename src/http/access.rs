@@ -8,10 +8,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use sqlx::PgPool;
 
-use crate::domain::access::{Outside, Role, Scope};
+use crate::domain::access::{Outside, Right, Role, Scope};
 use crate::domain::command::{Note, Timestamp};
 use crate::domain::dimensions::Pairs;
 use crate::domain::name::Value;
+use crate::oidc::{Grant, Token, Tokens, Unbelievable};
 use crate::store::keys::Found;
 
 use super::around::current_route;
@@ -24,29 +25,51 @@ use super::{Environment, Shared, openapi};
 /// Lets requests in, where authentication is on.
 pub(super) struct Access {
     keyring: Keyring,
+    tokens: Option<Tokens>,
     rules: Rules,
 }
 
 /// Who is asking, as far as an environment goes.
 #[derive(Clone)]
-pub(super) struct Caller(Arc<Found>);
+pub(super) enum Caller {
+    /// By a key.
+    Key(Arc<Found>),
+    /// By a token, and which of its grants.
+    Token(Arc<Token>, usize),
+}
 
 impl Caller {
     fn role(&self) -> Role {
-        self.0.key.role
+        match self {
+            Caller::Key(found) => found.key.role,
+            Caller::Token(token, grant) => token.grants[*grant].role,
+        }
     }
 
     pub(super) fn name(&self) -> &Value {
-        &self.0.key.name
+        match self {
+            Caller::Key(found) => &found.key.name,
+            Caller::Token(token, _) => &token.name,
+        }
     }
 
     pub(super) fn scope(&self) -> &Scope {
-        &self.0.key.scope
+        match self {
+            Caller::Key(found) => &found.key.scope,
+            Caller::Token(token, grant) => &token.grants[*grant].scope,
+        }
     }
 
     fn check_time(&self) -> Result<(), Problem> {
-        if now() < self.0.key.expires_at { Ok(()) } else { Err(Problem::Unauthenticated(EXPIRED)) }
+        match self {
+            Caller::Key(found) => check_time(found.key.expires_at),
+            Caller::Token(token, _) => check_time(token.expires_at),
+        }
     }
+}
+
+fn check_time(expires_at: Timestamp) -> Result<(), Problem> {
+    if now() < expires_at { Ok(()) } else { Err(Problem::Unauthenticated(EXPIRED)) }
 }
 
 /// How long somebody whose key was revoked may still hear what they listen to.
@@ -60,21 +83,31 @@ const FOREIGN: &str = "the key is not for this environment";
 
 impl Access {
     pub(super) fn new(readers: PgPool) -> Access {
-        Access { keyring: Keyring::new(readers), rules: Rules::of(&openapi()) }
+        Access { keyring: Keyring::new(readers), tokens: None, rules: Rules::of(&openapi()) }
+    }
+
+    pub(super) fn with_tokens(self, tokens: Tokens) -> Access {
+        Access { tokens: Some(tokens), ..self }
     }
 
     /// Lets a request to an environment in. What an environment is, or whether it is one, is not
     /// looked at: a key of another learns nothing of it.
     pub(super) async fn admit(&self, parts: &Parts, environment: &str) -> Result<Caller, Problem> {
         let text = bearer(&parts.headers).ok_or(Problem::Unauthenticated(MISSING))?;
-        let found = self.keyring.find(text).await?;
-        let mut caller = Caller(found.ok_or(Problem::Unauthenticated(UNKNOWN))?);
-        caller.check_time()?;
-        if caller.0.key.environment.as_str() != environment {
-            return Err(Problem::Forbidden(FOREIGN.to_owned()));
-        }
         let rule = self.rules.find(current_route(), &parts.method);
         let rule = rule.ok_or_else(|| Problem::Forbidden("nobody may do this".to_owned()))?;
+        let caller = match &self.tokens {
+            // A key has no points.
+            Some(tokens) if text.contains('.') => {
+                Box::pin(of_token(tokens, text, environment, rule.right)).await?
+            }
+            _ => {
+                let found = self.keyring.find(text).await?.ok_or(Problem::Unauthenticated(UNKNOWN))?;
+                check_time(found.key.expires_at)?;
+                (found.key.environment.as_str() == environment).then_some(Caller::Key(found))
+            }
+        };
+        let mut caller = caller.ok_or_else(|| Problem::Forbidden(FOREIGN.to_owned()))?;
         if rule.narrowed != Narrowed::Command {
             // Nothing else would notice that the key was revoked.
             caller = Box::pin(self.again(&caller)).await?;
@@ -94,11 +127,35 @@ impl Access {
 
     /// Reads a key again.
     pub(super) async fn again(&self, caller: &Caller) -> Result<Caller, Problem> {
-        let found = self.keyring.read(&caller.0.key.prefix).await?;
-        let caller = found.map(Caller).ok_or(Problem::Unauthenticated(UNKNOWN))?;
+        let caller = match caller {
+            Caller::Key(found) => {
+                let found = self.keyring.read(&found.key.prefix).await?;
+                Caller::Key(found.ok_or(Problem::Unauthenticated(UNKNOWN))?)
+            }
+            // It says itself until when it is good.
+            Caller::Token(..) => caller.clone(),
+        };
         caller.check_time()?;
         Ok(caller)
     }
+}
+
+/// Who has a token, as far as an environment goes: by a grant that may, if any of it does.
+async fn of_token(
+    tokens: &Tokens,
+    text: &str,
+    environment: &str,
+    right: Right,
+) -> Result<Option<Caller>, Problem> {
+    let token = tokens.check(text).await.map_err(|why| match why {
+        Unbelievable::Wrong(why) => Problem::Unauthenticated(why),
+        Unbelievable::Unknown => Problem::Overloaded,
+    })?;
+    check_time(token.expires_at)?;
+    let of_environment = |grant: &Grant| grant.environment.as_str() == environment;
+    let that_may = token.grants.iter().position(|grant| of_environment(grant) && grant.role.may(right));
+    let grant = that_may.or_else(|| token.grants.iter().position(of_environment));
+    Ok(grant.map(|grant| Caller::Token(token, grant)))
 }
 
 /// What follows `Bearer` in the header.
@@ -169,7 +226,9 @@ impl Shared {
 
     /// Ends when a caller may not be answered any more; never where everybody may.
     pub(super) async fn until_revoked(&self, caller: Option<Caller>) {
-        let (Some(access), Some(caller)) = (&self.access, caller) else { return std::future::pending().await };
+        let (Some(access), Some(caller)) = (&self.access, caller) else {
+            return std::future::pending().await;
+        };
         loop {
             tokio::time::sleep(LISTENERS_ASKED_EVERY).await;
             // A database that does not answer says nothing of the key.
@@ -189,7 +248,8 @@ impl Shared {
         dry_run: bool,
     ) -> Result<(), Problem> {
         let (Some(access), Some(caller)) = (&self.access, &environment.caller) else { return Ok(()) };
-        if dry_run || caller.0.version < version {
+        let is_older = matches!(caller, Caller::Key(found) if found.version < version);
+        if dry_run || is_older {
             Box::pin(access.again(caller)).await?;
         }
         Ok(())

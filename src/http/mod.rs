@@ -70,6 +70,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::domain::name::Value;
 use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
+use crate::oidc::Tokens;
 use crate::store;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
@@ -158,6 +159,13 @@ impl Shared {
             room,
             unmet,
         }
+    }
+
+    /// Lets in who has a token, too.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Shared {
+        self.access = self.access.map(|access| access.with_tokens(tokens));
+        self
     }
 
     /// The demand that is refused, for who hands it on.
