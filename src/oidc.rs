@@ -195,8 +195,15 @@ impl Tokens {
         if let Some(set) = kept().filter(fits) {
             return Ok(set);
         }
-        let mut asked = self.asked.lock().await;
         let usable = |set: &Arc<Set>| set.fetched.elapsed() < SET_TIME_MAX;
+        let mut asked = match self.asked.try_lock() {
+            Ok(asked) => asked,
+            // Somebody asks already. Who lacks nothing need not wait for it.
+            Err(_) => match kept().filter(|set| lacking.is_none() && usable(set)) {
+                Some(set) => return Ok(set),
+                None => self.asked.lock().await,
+            },
+        };
         // Somebody may have asked while this one waited; and nobody asks too often.
         if kept().is_some_and(|set| fits(&set)) || asked.is_some_and(|at| at.elapsed() < FETCH_AGAIN) {
             return kept().filter(usable).ok_or(Unbelievable::Unknown);

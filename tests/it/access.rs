@@ -369,3 +369,49 @@ async fn without_authentication_only_this_machine_is_listened_to() {
     let ended = run(ringfence(&unreachable)).await;
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn an_event_s_actor_is_whose_key_it_was_whatever_the_request_says() {
+    let (service, admin) = Service::with_auth().await;
+    let mut event = stock("claimed", 1);
+    event["actor"] = json!("somebody else");
+    event["reference"] = json!("SO-1");
+    assert_eq!(service.with_key(&admin, Method::POST, "onhand", event).await.status, 200);
+    let events = service.with_key(&admin, Method::GET, "events", Value::Null).await.json();
+    let noted: Vec<(&Value, &Value)> =
+        events.as_array().unwrap().iter().map(|event| (&event["actor"], &event["reference"])).collect();
+    assert_eq!(noted, [(&json!("admin"), &Value::Null), (&json!("admin"), &json!("SO-1"))]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_key_is_revoked_and_shows_what_the_key_may_see() {
+    let (service, admin) = Service::with_auth().await;
+    let groups = vec![("channel".to_owned(), Text::parse("Web").unwrap())];
+    let reader = key(&service.database, "test", Role::Reader, Scope { groups, ..Scope::default() }).await;
+    for path in ["events", "events/stream", "events?group.channel=Store", "events/stream?group.channel=Store"]
+    {
+        problem(&service.with_key(&reader, Method::GET, path, Value::Null).await, "forbidden");
+    }
+    let url = format!("{}/api/environment/test/events/stream?group.channel=Web", service.base);
+    let listening = service.client.get(url).header("authorization", format!("Bearer {reader}"));
+    let mut listening = listening.send().await.unwrap();
+    assert_eq!(listening.status(), 200);
+    for (id, path) in [("one", "Store"), ("two", "Web")] {
+        let event = super::requests::allocation(id, path, 1);
+        let granted = service.with_key(&admin, Method::POST, "allocation/allocate", event).await;
+        assert_eq!(granted.status, 200, "{}", granted.text);
+    }
+    let mut heard = String::new();
+    while !heard.contains("\"two\"") {
+        heard += std::str::from_utf8(&listening.chunk().await.unwrap().unwrap()).unwrap();
+    }
+    assert!(!heard.contains("\"one\""), "{heard}");
+    let path = format!("keys/{}", prefix(&reader));
+    assert_eq!(service.with_key(&admin, Method::DELETE, &path, Value::Null).await.status, 204);
+    let rest = async { while listening.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(10), rest)
+        .await
+        .expect("the stream should have ended");
+    service.stop().await;
+}

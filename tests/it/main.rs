@@ -31,6 +31,7 @@ mod load;
 mod metrics;
 mod migrations;
 mod naive;
+mod oidc;
 mod on_hand;
 mod on_hand_queries;
 mod on_hand_questions;
