@@ -43,6 +43,8 @@ CREATE TABLE notice (
     environment_id text COLLATE "C" NOT NULL,
     organization_id text COLLATE "C" NOT NULL,
     product_id text COLLATE "C" NOT NULL,
+    dimensions text[] COLLATE "C" NOT NULL,
+    groups text[] COLLATE "C" NOT NULL,
     watch text COLLATE "C" NOT NULL,
     -- The stable name of the message, whoever gets it and however often.
     message_id text NOT NULL,

@@ -253,6 +253,7 @@ async fn serve(
     let mut followers = Followers::new(for_readers, settings.follow_limits());
     followers.start(follow::activity::Activity::default());
     followers.start(follow::watches::Watches::default());
+    followers.start(follow::snapshots::Snapshots);
     followers.run(follow::unmet::run(Arc::clone(&unmet), readers.clone()));
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its

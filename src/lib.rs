@@ -16,7 +16,7 @@
 //! - `settings.rs`: the flags, and every limit with its unit
 //! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
-//! - `verify.rs`: replays the ledger through the core and compares
+//! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
 //! - `keys.rs`: keys from the command line
 //! - `oidc.rs`: tokens of an OpenID provider, believed or not
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
@@ -28,27 +28,36 @@
 //!     - `reading.rs` reads anything and does nothing, for who throws hostile input at the readers
 //!     - `console.rs` serves the console, a page whose files are in `console/`; `app.js` there says what
 //!       each is for
-//!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many
+//!     - `commands.rs` reads what every command has; `running.rs` judges and runs them, one or many;
+//!       `rehearsing.rs` only asks what they would do
 //!     - `allocation.rs`, `balances.rs`, `onhand.rs`, `schedule.rs`, `configuration.rs`, `health.rs`: the
-//!       handlers; `hardupdate.rs` takes Inventory Visibility's configuration; `products.rs` which products
-//!       are enabled; `partitions.rs` housekeeping; `listing.rs` lists that are read page by page
+//!       handlers; `proposals.rs` proposes reallocations; `hardupdate.rs` takes Inventory Visibility's
+//!       configuration; `products.rs` which products are enabled; `partitions.rs` housekeeping;
+//!       `listing.rs` lists that are read page by page
 //!     - `reserve.rs` reserve and unreserve; `reservations.rs` lists what is reserved
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
 //!     - `access.rs` who is asking, and whether they may; `rules.rs` the one table of who may what;
 //!       `keyring.rs` the keys in memory; `keys.rs` makes, lists and revokes them
-//!     - `metrics.rs` answers what is measured; `routes.rs` which route a path is counted for
 //!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
 //!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
 //!     - `events.rs` the history, `event_record.rs` an event as it is shown; `events_stream.rs` the live
 //!       streams, `feed.rs` the tail of the ledger that they share
+//!     - `watches.rs`, `alerts.rs`, `webhooks.rs`, `deliveries.rs` what is watched for, what was found,
+//!       and whom it is told
+//!     - `as_of.rs` a point in the past, for the queries
+//!     - `metrics.rs` answers what is measured; `routes.rs` which route a path is counted for
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
-//!     - `mod.rs` who takes them, and how far they are; `activity.rs` what was done with what is set
-//!       aside; `unmet.rs` hands on the demand that was not met
+//!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs`
+//!       what was done with what is set aside; `unmet.rs` hands on the demand that was not met
+//!     - `watches.rs` which balances and nodes watches are to judge, `judging.rs` judges them
+//! - `deliver/`: sends notices of alerts to webhooks
+//!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
+//!       that is private
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -60,12 +69,22 @@
 //!     - `commit.rs` writes a batch; `ledger.rs`, `state.rs`, `whole.rs`, `query.rs` read, and
 //!       `onhand.rs` as a stream; `schedule.rs` reads and writes what is scheduled
 //!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
-//!       set aside; `unmet.rs` the demand that was not met
+//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled,
+//!       for who reads it on
+//!     - `replay.rs` replays the ledger, for verification and for questions about the past: `past.rs` a
+//!       product at a point of it, `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
+//!       begin
+//!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
+//!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
+//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
+//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
+//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `keys.rs` makes, finds and revokes keys
+//!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
+//!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
 //!     - `sessions.rs` what goes on in the database beside the service
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
@@ -79,10 +98,16 @@
 //!       a list of reservations asks for
 //!     - `access.rs` roles, and what they are narrowed to; `key.rs` the text of a key
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by the minute; `unmet.rs` counts demand that
-//!       was not met
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
+//!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
+//!       the minute; `unmet.rs` counts demand that was not met
 //!     - `history.rs` which events are asked for, and what an event did
+//!     - `replay.rs` an event once more; `snapshot.rs` a product as text, for a replay to go on from
+//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
+//!       the minute; `unmet.rs` counts demand that was not met
+//!     - `history.rs` which events are asked for, and what an event did
+//!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -104,7 +129,8 @@
 //! `http` skips to `store` for queries, which need no writer. `engine/batch.rs` does no IO, but it
 //! fills in the store's `Batch` as it goes: a copy of that type in the engine would only be another
 //! name for the same columns. `verify` stands on `store` and `domain`; `settings` makes the limits
-//! of `http`, `engine` and `follow`; `follow` stands on `store` and `domain`, and is started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
+//! of `http`, `engine`, `follow` and `deliver`; `follow` and `deliver` stand on `store` and `domain`,
+//! and are started by `app`; `demo` stands on `engine`, and fails with `app`'s error. The core has no
 //! IO, no clock and no randomness: what time it is comes with the command. `tests/it/tidy.rs` fails
 //! when an arrow turns.
 //!
@@ -235,6 +261,19 @@
 //! Activity is kept as running totals by the minute: any range is one row less another, however long
 //! it is. See `follow/mod.rs` and `domain/activity.rs`.
 //!
+//! **A dry run is judged by the writer's own code, and by no writer.** It reads what the command needs in
+//! one read-only transaction, and decides by the same function: what it answers is what a writer would
+//! have answered at that moment. So it waits for no queue and is answered under overload too, writes nothing and
+//! remembers nothing. A bulk is one as a whole or not at all, because a line sees what those before it
+//! did. See `engine/rehearsal.rs`.
+//!
+//! **An explanation is part of the outcome.** The core makes it of what the decision saw, only where it is
+//! asked for, and it is kept with the event, in names: so a repeat answers the same bytes, and a replay
+//! makes the same again. See `domain/explanation.rs`.
+//!
+//! **A proposal's id is of the state that it was made in**, and of who gives and who gets; not of the
+//! quantity. Two who ask in the same state cannot both do the same. See `domain/proposal.rs`.
+//!
 //! **A schedule is no stock.** What is expected to happen is in the ledger like all events, and counts
 //! at its nodes, but moves nothing, so that nobody can allocate or sell it. Which days it may be for is
 //! decided when the command is made, by the clock of who takes it; nothing later asks what day it is but
@@ -247,6 +286,34 @@
 //! is, and makes nothing but text of what it is told. The feed only tells it that something happened;
 //! what is, it reads anew, a few times a second at most. So a page costs the same however fast its
 //! product sells, and cannot drift from the books. See `http/console/app.js`.
+//! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
+//! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
+//! shown an event before all that have a lower id are there or never will be. Who could still have
+//! one is asked of the locks that PostgreSQL keeps anyway; writers do nothing for it. See
+//! `store/horizon.rs`.
+//!
+//! **What an event did is not stored.** The command and its answer tell it, but for what sets and the
+//! freeing of reservations moved: those keep it in their outcome. See `domain/history.rs`.
+//!
+//! **A page of history is a stretch of one index**, of a product's events, a reference's or all, and
+//! looks at so many and no more: a filter that fits little makes pages short, never slow. Times are
+//! found by halving the ledger, so they need no index that every event would pay for. See
+//! `store/history.rs`.
+//!
+//! **The live feed is the ledger read on, once per process.** It needs nobody to tell it, so it is the
+//! same over any number of instances, and as safe as the ledger. Whoever listens has a bounded number
+//! of events to be behind; further than that they are cut off, and read the ledger from where they
+//! were. See `http/feed.rs`.
+//! **What was is replayed, not kept.** A question about the past is answered by the ledger itself: the
+//! events of a product up to the point are decided once more, each under the configuration and the
+//! switches of its time, by the same core, as `verify` does it. Snapshots only make that short: one of
+//! the whole product whenever it had as many events as it has entries, 500 at least. So an event pays
+//! for one entry at most, old points are as fast as new ones and none is thinned out, and who lost all
+//! snapshots answers the same, later. A point is always an event: every time is the last event received
+//! up to it, in the order of the ledger, whatever clocks say, because only a beginning of the ledger can
+//! be replayed. Names and formulas are those of today: a configuration keeps what stored data uses, so
+//! they fit all quantities of then, and one answer can be held against another. See `http/as_of.rs`,
+//! `store/past.rs` and `store/snapshots.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

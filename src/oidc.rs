@@ -283,7 +283,8 @@ fn why(error: &ErrorKind) -> Unbelievable {
 }
 
 fn token(claims: Claims) -> Result<Token, &'static str> {
-    let name = Value::parse(&claims.sub.unwrap_or_default()).map_err(|_| "the token's claim sub is no name")?;
+    let name =
+        Value::parse(&claims.sub.unwrap_or_default()).map_err(|_| "the token's claim sub is no name")?;
     let given = claims.ringfence.ok_or("the token has no claim ringfence, which says what it may")?;
     if given.len() > GRANTS_MAX {
         return Err("the token's claim ringfence has more than 100 items");
@@ -298,6 +299,7 @@ fn token(claims: Claims) -> Result<Token, &'static str> {
         }
         Ok(Grant { environment: grant.environment, role: grant.role, scope })
     });
-    let expires_at = i64::try_from(claims.exp.unwrap_or_default().saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+    let expires_at =
+        i64::try_from(claims.exp.unwrap_or_default().saturating_mul(1_000_000)).unwrap_or(i64::MAX);
     Ok(Token { name, expires_at: Timestamp(expires_at), grants: grants.collect::<Result<_, _>>()? })
 }

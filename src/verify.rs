@@ -4,6 +4,7 @@
 //! reservation, and the time of one that was no set. The database's own checksums guard those.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 use std::time::Duration;
 
 use sqlx::Connection;
@@ -11,13 +12,15 @@ use sqlx::postgres::PgConnection;
 
 use crate::domain::command::ProductKey;
 use crate::domain::configuration::Configuration;
-use crate::domain::decide::{apply, decide};
 use crate::domain::formula::Slot;
 use crate::domain::state::{Balance, Node, Stock};
-use crate::store::configuration::{self, Versioned};
-use crate::store::ledger::{self, Event, Recorded};
-use crate::store::switches::History;
-use crate::store::{self, StoreError, whole};
+use crate::store::ledger::{self, Recorded};
+use crate::store::replay::{Rules, read_configuration};
+use crate::store::{self, StoreError, configuration, whole};
+
+mod snapshots;
+
+use snapshots::Snapshots;
 
 /// Events that are read at once.
 const PAGE_EVENTS: i64 = 10_000;
@@ -60,109 +63,68 @@ async fn verify_environment(
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let current = match read_configuration(connection, environment, None).await? {
-        Ok(current) => current,
+        Ok(current) => current.configuration,
         Err(why) => {
             report.differences.push(format!("environment {environment}: its configuration {why}"));
             return Ok(());
         }
     };
-    let switches = History::read(connection, environment).await?;
-    let mut replay =
-        Replay { environment, products: HashMap::new(), switches, differences: &mut report.differences };
-    let mut decided_under: Option<(i64, Result<Versioned, String>)> = None;
+    let mut rules = Rules::of_all(connection, environment).await?;
+    let mut replay = Replay { environment, products: HashMap::new(), differences: &mut report.differences };
     let mut after = 0;
     loop {
-        let page = ledger::page(connection, environment, after, PAGE_EVENTS, &current.configuration).await?;
-        let Some(last) = page.last() else { break };
-        after = last.event_id;
+        let page = ledger::page(connection, environment, after, PAGE_EVENTS, &current).await?;
+        let until = page.last().map_or(i64::MAX, |last| last.event_id);
+        let mut snapshots = Snapshots::of(environment, (after, until));
         report.events += page.len();
-        for Recorded { event_id, event, version, configuration_version } in page {
-            let event = match event {
-                Ok(event) => event,
-                Err(why) => {
-                    replay.differ(event_id, format!("cannot be replayed: {why}"));
-                    continue;
-                }
-            };
-            if u64::try_from(version) != Ok(event.outcome.version) {
-                let answered = event.outcome.version;
-                replay.differ(
-                    event_id,
-                    format!("is stored with version {version}, but was answered {answered}"),
-                );
-            }
-            if decided_under.as_ref().is_none_or(|&(version, _)| version != configuration_version) {
-                let read = read_configuration(connection, environment, Some(configuration_version)).await?;
-                decided_under = Some((configuration_version, read));
-            }
-            match &decided_under {
-                Some((_, Ok(versioned))) => replay.event(&event, versioned),
-                Some((version, Err(why))) => replay.differ(
-                    event_id,
-                    format!("was decided under version {version} of the configuration, which {why}"),
-                ),
-                None => {}
+        for recorded in &page {
+            replay.event(connection, recorded, &mut rules).await?;
+            while let Some(snapshot) = snapshots.next(connection, recorded.event_id).await? {
+                replay.snapshot(recorded, &snapshot, &current);
             }
         }
+        // Behind the last event there is none.
+        while let Some(snapshot) = snapshots.next(connection, i64::MAX).await? {
+            replay.no_event(&snapshot);
+        }
+        if page.is_empty() {
+            break;
+        }
+        after = until;
     }
-    let stored = whole::read(connection, environment, &current.configuration).await?;
-    replay.compare(&stored.products, &current.configuration);
+    let stored = whole::read(connection, environment, &current).await?;
+    replay.compare(&stored.products, &current);
     let unreadable = stored.unreadable.into_iter().map(|row| format!("environment {environment}: {row}"));
     report.differences.extend(unreadable);
     Ok(())
 }
 
-/// Reads a configuration, the current one where no version is given; or what is wrong with it.
-async fn read_configuration(
-    connection: &mut PgConnection,
-    environment: &str,
-    version: Option<i64>,
-) -> Result<Result<Versioned, String>, StoreError> {
-    match configuration::read(connection, environment, version).await {
-        Ok(Some(versioned)) => Ok(Ok(versioned)),
-        Ok(None) => Ok(Err("is missing".to_owned())),
-        Err(StoreError::Rejected(why)) => Ok(Err(format!("cannot be used: {why}"))),
-        Err(error) => Err(error),
-    }
-}
-
 struct Replay<'a> {
     environment: &'a str,
     products: HashMap<ProductKey, Stock>,
-    switches: History,
     differences: &'a mut Vec<String>,
 }
 
 impl Replay<'_> {
-    fn differ(&mut self, event_id: i64, what: String) {
+    fn differ(&mut self, event_id: i64, what: impl Display) {
         self.differences.push(format!("environment {}: event {event_id} {what}", self.environment));
     }
 
-    fn event(&mut self, event: &Event, Versioned { version, configuration }: &Versioned) {
-        let stock = self.products.entry(event.command.product.clone()).or_default();
-        if configuration.requires_enabled_products() {
-            stock.is_enabled = Some(self.switches.was_enabled(&event.command.product, *version));
-        }
-        let effects = match decide(stock, configuration, &event.command, event.received_at) {
-            Ok(effects) => effects,
-            Err(refusal) => {
-                return self.differ(event.event_id, format!("is refused when it is replayed: {refusal}"));
-            }
+    async fn event(
+        &mut self,
+        connection: &mut PgConnection,
+        recorded: &Recorded,
+        rules: &mut Rules,
+    ) -> Result<(), StoreError> {
+        let mut nothing = Stock::default();
+        let stock = match &recorded.event {
+            Ok(event) => self.products.entry(event.command.product.clone()).or_default(),
+            Err(_) => &mut nothing,
         };
-        let mut outcome = apply(stock, configuration, &event.command, effects);
-        if event.outcome.moved.is_none() {
-            // It was not kept of the events of before.
-            outcome.moved = None;
+        for wrong in rules.replay(connection, recorded, stock).await? {
+            self.differ(recorded.event_id, wrong);
         }
-        if outcome.version != event.outcome.version {
-            let (answered, replayed) = (event.outcome.version, outcome.version);
-            self.differ(event.event_id, format!("has version {answered}, but it is number {replayed} in the ledger: events before it are missing or too many"));
-        } else if outcome != event.outcome {
-            self.differ(
-                event.event_id,
-                format!("was answered {:?}, but its replay gives {outcome:?}", event.outcome),
-            );
-        }
+        Ok(())
     }
 
     fn compare(&mut self, stored: &HashMap<ProductKey, Stock>, configuration: &Configuration) {

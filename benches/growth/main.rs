@@ -17,6 +17,7 @@ mod compare;
 mod connection;
 mod growth;
 mod load;
+mod past;
 mod products;
 mod seed;
 mod service;
@@ -71,6 +72,8 @@ enum Scenario {
     Nodes,
     /// Commands over 0 to 10^6 events in the ledger.
     Events,
+    /// Questions about the past of 10^5 and 10^6 events.
+    Past,
 }
 
 fn main() {
@@ -117,6 +120,9 @@ async fn scenarios(cli: Cli, server: PgConnectOptions) {
     }
     if wants(Scenario::Events) {
         growth::events(&mut bench).await;
+    }
+    if wants(Scenario::Past) {
+        past::past(&mut bench).await;
     }
     bench.print_figures();
 }

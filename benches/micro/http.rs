@@ -73,8 +73,8 @@ async fn service(embedded: &Embedded) -> Router {
     let readers = PgPoolOptions::new().connect_lazy_with(embedded.options());
     let draining = Arc::new(AtomicBool::new(false));
     let stop = tokio::sync::watch::channel(false).1;
-    let limits = settings.http_limits();
-    router(Shared::new(Handle::over(vec![sender]), readers, limits, Arc::default(), draining, stop))
+    let metrics = Arc::default();
+    router(Shared::new(Handle::over(vec![sender]), readers, settings.http_limits(), metrics, draining, stop))
 }
 
 fn request() -> Request<Body> {

@@ -7,7 +7,7 @@ use super::name::{Name, Value};
 use super::refusal::{Fault, Place, Refusal, pointer};
 
 /// For whom stock is set aside: values for the first *k* groups, *k* ≥ 1, none left out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupPath(Vec<Value>);
 
 impl GroupPath {

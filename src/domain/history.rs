@@ -11,6 +11,7 @@ use super::decide::Outcome;
 use super::name::Value;
 use super::quantity::Quantity;
 use super::state::{Balance, movements_of_consume};
+use super::watch::Subject;
 
 /// The operations by the names that the ledger has for them.
 pub const OPERATIONS: [&str; 10] = [
@@ -86,6 +87,24 @@ impl Filter {
                 .groups
                 .as_ref()
                 .is_none_or(|wanted| command.operation.groups().any(|groups| wanted.admits(groups.values())))
+    }
+}
+
+impl Filter {
+    /// Whether an alert of the environment is asked for: where it is asked for by what it is about, and
+    /// not by what only events have.
+    pub fn admits_alert(&self, subject: &Subject) -> bool {
+        let at = |place: usize| subject.path.values().get(place).map_or("", Value::as_str);
+        let of_groups = |wanted: &GroupFilter| {
+            subject.groups.as_ref().is_some_and(|groups| wanted.admits(groups.values()))
+        };
+        self.organization.as_ref().is_none_or(|wanted| *wanted == subject.organization)
+            && self.product.as_ref().is_none_or(|wanted| *wanted == subject.product)
+            && self.dimensions.iter().all(|(place, value)| at(*place) == value.as_str())
+            && self.groups.as_ref().is_none_or(of_groups)
+            && self.operations.is_empty()
+            && self.actor.is_none()
+            && self.reference.is_none()
     }
 }
 

@@ -23,7 +23,9 @@ pub mod quantity;
 pub mod query;
 pub mod records;
 pub mod refusal;
+pub mod replay;
 pub mod schedule;
+pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod stories;

@@ -37,7 +37,7 @@ pub const PROPOSALS_MAX: usize = 1_000;
 const COUNTED_MAX: Quantity = Quantity::units(1_000_000_000_000_000_000);
 
 /// What one group path holds, and what it needed within the window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// For whom.
     pub groups: GroupPath,
@@ -125,18 +125,48 @@ impl Shares {
     }
 }
 
-/// One command that is proposed. From the pool it allocates, to the pool it unallocates.
+/// Between whom something goes: a reallocation, or with the pool an allocation or the return of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the model's own words")]
+pub enum Transfer {
+    /// From the pool.
+    FromPool { target: GroupPath },
+    /// To the pool.
+    ToPool { source: GroupPath },
+    /// From one group path to another.
+    Between { source: GroupPath, target: GroupPath },
+}
+
+impl Transfer {
+    fn of(source: Option<&Holding>, target: Option<&Holding>) -> Option<Transfer> {
+        let groups = |holding: &Holding| holding.groups.clone();
+        match (source.map(groups), target.map(groups)) {
+            (None, Some(target)) => Some(Transfer::FromPool { target }),
+            (Some(source), None) => Some(Transfer::ToPool { source }),
+            (Some(source), Some(target)) => Some(Transfer::Between { source, target }),
+            (None, None) => None,
+        }
+    }
+
+    fn values(&self) -> [&[Value]; 2] {
+        match self {
+            Transfer::FromPool { target } => [&[], target.values()],
+            Transfer::ToPool { source } => [source.values(), &[]],
+            Transfer::Between { source, target } => [source.values(), target.values()],
+        }
+    }
+}
+
+/// One command that is proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// From whom; `None` from the pool.
-    pub source: Option<GroupPath>,
-    /// To whom; `None` to the pool.
-    pub target: Option<GroupPath>,
+    /// From whom to whom.
+    pub transfer: Transfer,
     /// How much.
     pub quantity: Quantity,
     /// Why, in words.
     pub reason: String,
-    /// When the target, or the source where the pool is the target, would run dry before; `None`
+    /// When the target, or the source where it goes to the pool, would run dry before; `None`
     /// where it has no demand, or lasts beyond any calendar.
     pub exhausted_at_before: Option<Timestamp>,
     /// When it would after this proposal and those before it.
@@ -159,11 +189,9 @@ pub struct Proposals {
 pub fn id(key: &ProductKey, path: &DimensionPath, version: u64, proposal: &Proposal) -> String {
     // No value has a control character.
     let joined = |values: &[Value]| values.iter().map(Value::as_str).collect::<Vec<_>>().join("\u{1}");
-    let side =
-        |groups: &Option<GroupPath>| groups.as_ref().map_or_else(String::new, |path| joined(path.values()));
     let [environment, organization, product] = key.as_strs();
     let (path, version) = (joined(path.values()), version.to_string());
-    let (source, target) = (side(&proposal.source), side(&proposal.target));
+    let [source, target] = proposal.transfer.values().map(joined);
     let name = [environment, organization, product, &path, &version, &source, &target].join("\0");
     format!("proposal-{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()))
 }
@@ -179,6 +207,8 @@ pub fn propose(situation: &Situation<'_>, goal: &Goal) -> Proposals {
     let mut held: Vec<i128> = plan.sides.iter().map(|side| side.held).collect();
     let mut proposals = Vec::new();
     for &Move { source, target, count } in moves.iter().take(PROPOSALS_MAX) {
+        let sides = [source, target].map(|side| plan.sides[side].holding);
+        let Some(transfer) = Transfer::of(sides[0], sides[1]) else { continue };
         let watched = if plan.sides[target].holding.is_some() { target } else { source };
         let exhausted_at = |held: &[i128]| {
             situation.exhausted_at(&plan.sides[watched], Quantity::of_steps(held[watched], step))
@@ -187,11 +217,9 @@ pub fn propose(situation: &Situation<'_>, goal: &Goal) -> Proposals {
         let before = [held[source], held[target]];
         held[source] -= count;
         held[target] += count;
-        let groups = |side: usize| plan.sides[side].holding.map(|holding| holding.groups.clone());
         let reason = Reason { situation, plan: &plan, source, target, before, count };
         proposals.push(Proposal {
-            source: groups(source),
-            target: groups(target),
+            transfer,
             quantity: Quantity::of_steps(count, step),
             reason: reason.to_string(),
             exhausted_at_before,

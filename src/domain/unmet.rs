@@ -80,3 +80,45 @@ impl Unmet {
         (moved.collect(), std::mem::take(&mut self.not_counted))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::command::ProductKey;
+    use crate::domain::dimensions::DimensionPath;
+    use crate::domain::groups::GroupPath;
+    use crate::domain::quantity::Quantity;
+    use crate::domain::refusal::Place;
+
+    fn consume(number: usize, path: usize) -> Command {
+        let value = Value::stored;
+        let product = ProductKey { environment: value("e"), organization: value("o"), product: value("p") };
+        let groups = GroupPath::stored(vec![value(&path.to_string())]);
+        let operation = Operation::Consume { groups, quantity: Quantity::units(2), modifiers: Vec::new() };
+        let path = DimensionPath::default();
+        Command { id: value(&number.to_string()), product, path, operation, note: None }
+    }
+
+    #[test]
+    fn a_flood_of_refusals_takes_no_more_memory_than_there_is_for_it() {
+        let refusal = Refusal::InsufficientAllocation {
+            requested: Quantity::units(2),
+            available: Quantity::ZERO,
+            what: "allocated to",
+            groups: Place::default(),
+        };
+        let mut unmet = Unmet::default();
+        for number in 0..3 * SPOTS_MAX {
+            unmet.note(&consume(number, number), &refusal, Minute(1));
+            unmet.note(&consume(number, number), &refusal, Minute(2));
+        }
+        // What is counted already goes on to be.
+        unmet.note(&consume(usize::MAX, 7), &refusal, Minute(1));
+        assert!(unmet.ids.len() <= IDS_MAX.get());
+        let (moved, not_counted) = unmet.take();
+        assert_eq!((moved.len(), not_counted), (SPOTS_MAX, 2 * SPOTS_MAX as u64));
+        let count: i64 = moved.iter().map(|moved| moved.totals.unmet_count).sum();
+        assert_eq!(count, SPOTS_MAX as i64 + 1);
+        assert!(unmet.is_empty());
+    }
+}

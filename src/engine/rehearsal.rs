@@ -42,7 +42,9 @@ async fn rehearse_within(
     versioned: &Arc<Versioned>,
 ) -> Result<Option<Vec<Reply>>, StoreError> {
     let commands = || units.iter().flatten().map(|command| (&**command, versioned));
-    let Some((first, _)) = commands().next() else { return Ok(Some(Vec::new())) };
+    let Some((first, _)) = commands().next() else {
+        return Ok(Some(units.iter().map(|_| Ok(Vec::new())).collect()));
+    };
     let environment = first.product.environment.as_str();
     if configuration::version(connection, environment).await? != Some(versioned.version) {
         return Ok(None);

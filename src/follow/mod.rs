@@ -12,6 +12,7 @@
 
 pub mod activity;
 mod judging;
+pub mod snapshots;
 pub mod unmet;
 pub mod watches;
 

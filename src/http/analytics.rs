@@ -44,12 +44,12 @@ pub(super) struct QueryParameters {
     #[param(format = DateTime)]
     to: Option<String>,
     /// Into what the range is cut: a record for each `minute` (of the last 2 days), `hour` (of the last 60
-    /// days) or `day`, in UTC, also for those in which nothing was done; or one for the whole range.
-    #[param(inline, default = "none")]
+    /// days) or `day`, in UTC, also for those in which nothing was done; or, as without it, `none`: one for the whole range.
+    #[param(inline)]
     bucket: Option<Bucket>,
     /// How far group paths are rolled up: depths with commas between, of which 0 is all groups together, 1
     /// the first group, and so on, each with all that is below; or `own` for every path as it holds a balance.
-    #[param(default = "own")]
+    #[param(default = "own", pattern = r"^(own|[0-8](,[0-8])*)$")]
     levels: Option<String>,
     /// What records are told apart by, beside group paths: of `organizationId`, `productId` and `dimensions`
     /// those wanted, with commas between. Without it by all of them; what is left out is summed over.
@@ -60,7 +60,7 @@ pub(super) struct QueryParameters {
     #[param(minimum = 1, maximum = 5184000, default = 3600)]
     window: Option<i64>,
     /// `csv` for comma-separated values, as the header `Accept: text/csv` asks for them too.
-    #[param(inline, default = "json")]
+    #[param(inline)]
     format: Option<Format>,
     /// Most records of the answer. The header `Link` has the address of the next page, where there is one.
     #[param(minimum = 1, maximum = 10000, default = 1000)]
@@ -94,7 +94,7 @@ pub(super) struct QueryParameters {
 ///   whole seconds. It is null where nothing was consumed within the window.
 /// - `unmetQuantity` and `unmetCount`, what consumes and allocates asked for that were refused for lack of
 ///   stock, and how many they were: 8 and 3. The same id counts once while an instance remembers it, among
-///   its latest 8,192; of an atomic bulk the line counts for which there was not enough. A crash may lose the counts of the
+///   its latest 8,192, and counts for ever, also if it is granted later. A crash may lose the counts of the
 ///   last second.
 /// - `idle`, balances of which nothing was consumed within the window: 0, but 5 of `Online/Staff`; so with
 ///   `levels=1`, `Online` has a balance of 25, of which 5 are idle.

@@ -295,7 +295,7 @@ impl Sheet<'_> {
     }
 }
 
-fn rfc3339(time: Timestamp) -> String {
+pub(super) fn rfc3339(time: Timestamp) -> String {
     // Every time comes from a date of four digits.
     let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000);
     date.ok().and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()

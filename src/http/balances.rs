@@ -12,26 +12,36 @@ use utoipa::ToSchema;
 use crate::domain::command::ProductKey;
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::{DimensionPath, Pairs};
+use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Place, Refusal};
 use crate::domain::state::Balance;
 use crate::store::configuration::Versioned;
-use crate::store::{self, StoreError, query};
+use crate::store::past::Named;
+use crate::store::{self, StoreError, onhand, query};
 
 use super::body::Sent;
 use super::commands::{groups_name, json, read_product};
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
 use super::running::CONFIGURATIONS_MAX;
-use super::{App, Environment, schema};
+use super::{App, Environment, as_of, schema};
 
 /// Most balances that one query answers.
 const BALANCES_MAX: usize = 100_000;
 
 /// The properties of a query of balances.
-pub(super) const QUERY: &[&str] =
-    &["organizationId", "productId", "dimensionDataSource", "dimensions", "groups", "targetGroups", "rollup"];
+pub(super) const QUERY: &[&str] = &[
+    "organizationId",
+    "productId",
+    "dimensionDataSource",
+    "dimensions",
+    "groups",
+    "targetGroups",
+    "rollup",
+    "asOf",
+];
 
 /// A balance in the answer of a query.
 #[derive(Serialize, ToSchema)]
@@ -74,11 +84,12 @@ struct Measures {
 }
 
 /// Answers the balances at exactly these dimensions, in the order of the hierarchy. With
-/// `rollup`, each with all that is below it.
+/// `rollup`, each with all that is below it. With `asOf` they are those of then, under the names of
+/// today; what was erased since is not among them.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/allocation/query", tag = "allocation", operation_id = "queryAllocations",
     params(Environment), request_body = schema::AllocationQuery,
-    responses((status = 200, body = [Record<'_>]), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
+    responses((status = 200, body = [Record<'_>], headers(("ringfence-as-of" = i64, description = "With `asOf`: the event that the answer is as of."))), (status = "default", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(super) async fn query(
     State(app): State<App>,
@@ -86,6 +97,9 @@ pub(super) async fn query(
 ) -> Result<Response<Body>, Problem> {
     let asked = Asked::read(&body, &environment.id)?;
     environment.check_groups(&asked.key.organization, &asked.groups)?;
+    if let Some(named) = asked.as_of {
+        return asked.answer_of_then(&app, &environment.id, named).await;
+    }
     let mut versioned = environment.versioned;
     for _ in 0..CONFIGURATIONS_MAX {
         let current = match asked.answer(&app, &versioned).await {
@@ -111,10 +125,11 @@ pub(super) struct Asked<'a> {
     dimensions: Pairs<'a>,
     groups: Pairs<'a>,
     rollup: bool,
+    as_of: Option<Named>,
 }
 
 /// Why a query has no answer under a configuration.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// The configuration is against it.
     Refused(Refusal),
     /// The configuration is not the current one.
@@ -126,6 +141,12 @@ enum Unanswered {
 impl From<Refusal> for Unanswered {
     fn from(refusal: Refusal) -> Unanswered {
         Unanswered::Refused(refusal)
+    }
+}
+
+impl From<Problem> for Unanswered {
+    fn from(problem: Problem) -> Unanswered {
+        Unanswered::Problem(problem)
     }
 }
 
@@ -147,6 +168,7 @@ impl<'a> Asked<'a> {
                 form.optional_pairs(name).unwrap_or_default()
             },
             rollup: form.boolean("rollup").unwrap_or(false),
+            as_of: as_of::read(&mut form),
         };
         form.finish()?;
         Ok(asked)
@@ -172,15 +194,52 @@ impl<'a> Asked<'a> {
         if found.configuration != Some(versioned.version) {
             return Err(Unanswered::Outdated);
         }
-        if found.balances.len() > BALANCES_MAX {
+        Ok(self.show(configuration, &path, &groups, found.balances)?)
+    }
+
+    /// Answers what was the case at a point in the past.
+    async fn answer_of_then(
+        &self,
+        app: &App,
+        environment: &Value,
+        named: Named,
+    ) -> Result<Response<Body>, Problem> {
+        let point = as_of::find(app, named).await?;
+        // Read after the point was found, so that it knows every measure that the events have.
+        let versioned = app.environments.current(environment).await?;
+        let (path, groups) = self.place(&versioned.configuration)?;
+        let mut stream = onhand::Stream::open(&app.streams).await?;
+        let stock = stream.stock_of_then(&self.key, &versioned.configuration, point.event_id).await?;
+        let held = stock.nodes.get(&path).into_iter().flat_map(|node| &node.balances);
+        let agrees = |own: &GroupPath| {
+            groups
+                .iter()
+                .enumerate()
+                .all(|(at, given)| given.is_none() || own.values().get(at) == given.as_ref())
+        };
+        let held = held.filter(|(own, _)| agrees(own)).map(|(own, &balance)| (own.clone(), balance));
+        let mut response = self.show(&versioned.configuration, &path, &groups, held.collect())?;
+        as_of::tell(&mut response, Some(point));
+        Ok(response)
+    }
+
+    /// Answers balances, in the order of their group paths.
+    fn show(
+        &self,
+        configuration: &Configuration,
+        path: &DimensionPath,
+        groups: &[Option<Value>],
+        balances: Vec<(GroupPath, Balance)>,
+    ) -> Result<Response<Body>, Problem> {
+        if balances.len() > BALANCES_MAX {
             let detail = format!("agrees with more than {BALANCES_MAX} balances; give more groups");
-            return Err(Unanswered::Problem(Problem::invalid("/groups", detail)));
+            return Err(Problem::invalid("/groups", detail));
         }
-        let balances = found.balances.into_iter();
+        let balances = balances.into_iter();
         let balances = balances.map(|(groups, balance)| (groups.values().to_vec(), balance)).collect();
         let lowest_given = groups.iter().rposition(Option::is_some).map_or(1, |lowest| lowest + 1);
         let balances = if self.rollup { roll_up(balances, lowest_given) } else { balances };
-        Ok(json(StatusCode::OK, &self.records(configuration, &path, balances)))
+        Ok(json(StatusCode::OK, &self.records(configuration, path, balances)))
     }
 
     fn records(

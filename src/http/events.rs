@@ -191,7 +191,7 @@ fn next(query: &str, newest_first: bool, reached: i64) -> Option<HeaderValue> {
     let bound = if newest_first { "before" } else { "after" };
     let given = form_urlencoded::parse(query.as_bytes());
     let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case(bound));
-    let mut address = form_urlencoded::Serializer::new("<?".to_owned());
+    let mut address = form_urlencoded::Serializer::for_suffix("<?".to_owned(), 2);
     let address = address.extend_pairs(others).append_pair(bound, &reached.to_string());
     HeaderValue::try_from(format!("{}>; rel=\"next\"", address.finish())).ok()
 }

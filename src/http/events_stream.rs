@@ -11,6 +11,8 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::domain::history::Filter;
 use crate::domain::name::Value;
+use crate::store;
+use crate::store::alerts::{self, Told};
 use crate::store::configuration::Versioned;
 
 use super::access::Caller;
@@ -27,11 +29,18 @@ use super::{App, Environment};
 const RETRY_MILLISECONDS: u32 = 1_000;
 /// Whoever is no further behind the horizon can listen.
 const NEAR: i64 = 1_000;
+/// Changes of alerts that are read at once.
+const ALERTS_MAX: i64 = 256;
 
 /// Streams events as they happen: every one that the filters let through once, in the order of the
 /// ledger, of whichever instance. Each is an `event: ledger`, its `id:` the event id and its `data:` the
 /// event as `GET events` has it. Now and then a heartbeat comes, which is a comment and an `id:` up to
 /// which nothing else was there.
+///
+/// Alerts come too, as `event: alert`, their `data:` the `AlertMessage` that webhooks get: those that are
+/// of the organization, product, dimensions and groups asked for, where no operation, actor or reference
+/// is. Where there were any, an `id:` is the event id, a hyphen, and the `sequence` of the last alert's
+/// change; without a hyphen there were none. `after` is about events alone: alerts begin now.
 ///
 /// It begins now, or behind the event id in `Last-Event-ID` or `after`. Whoever reads too slowly is
 /// cut off, as everybody is when the service stops: connect again with the last id, and nothing is
@@ -59,13 +68,22 @@ pub(super) async fn stream(
     let last = headers.get("last-event-id").map(last_event).transpose()?;
     let place = app.feed.place().ok_or(Problem::Overloaded)?;
     let horizon = app.feed.horizon().await?;
-    let after = last.unwrap_or(if begins_now { horizon } else { asked.after });
+    let (after, after_alert) = match last {
+        Some(last) => last,
+        None => {
+            let reading = store::read(&app.readers, async |connection| {
+                alerts::last_told(connection, environment.id.as_str()).await
+            });
+            (if begins_now { horizon } else { asked.after }, reading.await?)
+        }
+    };
     let versioned = app.environments.current(&environment.id).await?;
     let filter = asked.filter(&versioned.configuration)?;
     let (mut writer, reader) = channel();
     let _ = write!(writer.buffer(), "retry: {RETRY_MILLISECONDS}\n\n");
     let Environment { id, caller, .. } = environment;
-    let stream = Stream { app, caller, environment: id, versioned, filter, after, _place: place };
+    let stream =
+        Stream { app, caller, environment: id, versioned, filter, after, after_alert, _place: place };
     tokio::spawn(in_current_request(stream.run(writer)));
     let mut response = Response::new(reader.body().await?);
     let headers = response.headers_mut();
@@ -74,12 +92,13 @@ pub(super) async fn stream(
     Ok(response)
 }
 
-/// The event id of an `id:`. What comes behind a hyphen is of others than events.
-fn last_event(text: &HeaderValue) -> Result<i64, Problem> {
+/// The event id of an `id:`, and the place in the order of what was told of alerts.
+fn last_event(text: &HeaderValue) -> Result<(i64, i64), Problem> {
     let text = text.to_str().unwrap_or_default();
-    let (id, _) = text.split_once('-').unwrap_or((text, ""));
-    let id = id.parse().ok().filter(|id| *id >= 0);
-    id.ok_or_else(|| Problem::invalid("/Last-Event-ID", "is not the id of an event of this stream"))
+    let (id, alert) = text.split_once('-').unwrap_or((text, "0"));
+    let number = |text: &str| text.parse().ok().filter(|number| *number >= 0);
+    let last = number(id).zip(number(alert));
+    last.ok_or_else(|| Problem::invalid("/Last-Event-ID", "is not the id of an event of this stream"))
 }
 
 struct Stream {
@@ -90,6 +109,8 @@ struct Stream {
     filter: Filter,
     /// Up to where the ledger was gone through.
     after: i64,
+    /// Up to where what was told of alerts was.
+    after_alert: i64,
     _place: OwnedSemaphorePermit,
 }
 
@@ -137,8 +158,9 @@ impl Stream {
             }
             self.catch_up(horizon, writer).await?;
         }
-        let (listener, from) = self.app.feed.listen(self.after);
+        let (listener, from) = self.app.feed.listen(self.after, self.after_alert);
         self.catch_up(from, writer).await?;
+        self.catch_up_alerts(writer).await?;
         self.follow(listener, writer).await
     }
 
@@ -154,15 +176,44 @@ impl Stream {
             filter: self.filter.clone(),
             newest_first: false,
         };
+        let after_alert = self.after_alert;
         let write = |record: &EventRecord<'_>, buffer: &mut Vec<u8>| {
             // A structure of strings and numbers always becomes JSON.
-            write_event(record.event_id(), &serde_json::to_string(record).unwrap_or_default(), buffer);
+            let shown = serde_json::to_string(record).unwrap_or_default();
+            write_event((record.event_id(), after_alert), "ledger", &shown, buffer);
         };
         let written = search.write(&self.app, self.after, until, usize::MAX, writer, write).await;
         written.map_err(|problem| problem.map_or(End::Gone, End::CutOff))?;
         self.after = until;
         writer.send().await?;
         Ok(())
+    }
+
+    /// Writes what was told of alerts until now: whoever listens already misses nothing behind it.
+    async fn catch_up_alerts(&mut self, writer: &mut Writer) -> Result<(), End> {
+        loop {
+            let reading = store::read(&self.app.readers, async |connection| {
+                alerts::told(connection, self.environment.as_str(), self.after_alert, ALERTS_MAX).await
+            });
+            let told = reading.await?;
+            told.iter().for_each(|told| self.tell(told, writer));
+            if !writer.buffer().is_empty() {
+                writer.send().await?;
+            }
+            if told.len() < ALERTS_MAX as usize {
+                return Ok(());
+            }
+        }
+    }
+
+    fn tell(&mut self, told: &Told, writer: &mut Writer) {
+        if told.sequence <= self.after_alert || told.environment != self.environment.as_str() {
+            return;
+        }
+        self.after_alert = told.sequence;
+        if self.filter.admits_alert(&told.subject) {
+            write_event((self.after, self.after_alert), "alert", &told.payload, writer.buffer());
+        }
     }
 
     /// Writes what happens.
@@ -178,7 +229,8 @@ impl Stream {
                     self.hand_on(&chunk, writer).await?;
                 }
                 _ = heartbeat.tick() => {
-                    let _ = write!(writer.buffer(), ": heartbeat\nid: {}\n\n", self.after);
+                    let id = id((self.after, self.after_alert));
+                    let _ = write!(writer.buffer(), ": heartbeat\nid: {id}\n\n");
                 }
             }
             if !writer.buffer().is_empty() {
@@ -198,15 +250,21 @@ impl Stream {
             }
             let (event, shown) = live.told(&self.versioned.configuration)?;
             if self.filter.admits(&event.command, event.received_at) {
-                write_event(event.event_id, shown, writer.buffer());
+                write_event((event.event_id, self.after_alert), "ledger", shown, writer.buffer());
             }
         }
         self.after = self.after.max(chunk.until);
+        chunk.alerts.iter().for_each(|told| self.tell(told, writer));
         Ok(())
     }
 }
 
-fn write_event(event_id: i64, shown: &str, buffer: &mut Vec<u8>) {
+fn write_event(place: (i64, i64), kind: &str, shown: &str, buffer: &mut Vec<u8>) {
     // A Vec takes everything.
-    let _ = write!(buffer, "id: {event_id}\nevent: ledger\ndata: {shown}\n\n");
+    let _ = write!(buffer, "id: {}\nevent: {kind}\ndata: {shown}\n\n", id(place));
+}
+
+/// Up to which event, and which change of an alert, everything was there.
+fn id((event, alert): (i64, i64)) -> String {
+    if alert == 0 { event.to_string() } else { format!("{event}-{alert}") }
 }

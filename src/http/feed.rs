@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use crate::domain::configuration::Configuration;
+use crate::store::alerts::{self, Told};
 use crate::store::horizon::Horizon;
 use crate::store::ledger::{Event, Row};
 use crate::store::{self, StoreError, history};
@@ -34,6 +35,8 @@ pub(super) struct Chunk {
     pub(super) events: Vec<Live>,
     /// The horizon behind them.
     pub(super) until: i64,
+    /// What was told of alerts, in order.
+    pub(super) alerts: Vec<Told>,
 }
 
 /// An event, read by the first that it is for.
@@ -110,15 +113,20 @@ impl Feed {
     }
 
     /// Listens from an event on, up to which the ledger must be settled, or from a later one where
-    /// others listen already: answers which.
-    pub(super) fn listen(self: &Arc<Feed>, after: i64) -> (broadcast::Receiver<Arc<Chunk>>, i64) {
+    /// others listen already: answers which. Of alerts, what is told behind `after_alert` and after
+    /// now comes at the least.
+    pub(super) fn listen(
+        self: &Arc<Feed>,
+        after: i64,
+        after_alert: i64,
+    ) -> (broadcast::Receiver<Arc<Chunk>>, i64) {
         let mut reached = self.reached();
         let listener = self.chunks.subscribe();
         let from = *reached.get_or_insert_with(|| {
             let feed = Arc::clone(self);
             tokio::spawn(async move {
                 tokio::select! {
-                    () = feed.run(after) => {}
+                    () = feed.run(after, after_alert) => {}
                     () = feed.stopped() => {}
                 }
             });
@@ -128,10 +136,10 @@ impl Feed {
     }
 
     /// Hands on what is new until nobody listens.
-    async fn run(&self, mut after: i64) {
+    async fn run(&self, mut after: i64, mut after_alert: i64) {
         let mut is_trouble_told = false;
         while self.is_heard() {
-            let found = self.next(after).await;
+            let found = self.next(after, after_alert).await;
             if let Err(error) = &found
                 && !is_trouble_told
             {
@@ -141,6 +149,7 @@ impl Feed {
             match found {
                 Ok(Some(chunk)) => {
                     after = chunk.until;
+                    after_alert = chunk.alerts.last().map_or(after_alert, |told| told.sequence);
                     let mut reached = self.reached();
                     *reached = Some(after);
                     // Whoever listened may have left.
@@ -161,10 +170,14 @@ impl Feed {
         reached.is_some()
     }
 
-    async fn next(&self, after: i64) -> Result<Option<Chunk>, StoreError> {
+    async fn next(&self, after: i64, after_alert: i64) -> Result<Option<Chunk>, StoreError> {
+        let reading = store::read(&self.readers, async |connection| {
+            alerts::all_told(connection, after_alert, CHUNK_EVENTS).await
+        });
+        let alerts = reading.await?;
         let horizon = self.horizon().await?;
         if horizon <= after {
-            return Ok(None);
+            return Ok((!alerts.is_empty()).then_some(Chunk { events: Vec::new(), until: after, alerts }));
         }
         let reading = store::read(&self.readers, async |connection| {
             history::all(connection, after, horizon, CHUNK_EVENTS).await
@@ -173,6 +186,6 @@ impl Feed {
         let is_full = rows.len() as i64 == CHUNK_EVENTS;
         let until = rows.last().map(Row::event_id).filter(|_| is_full).unwrap_or(horizon);
         let events = rows.into_iter().map(|row| Live { row, told: OnceLock::new() }).collect();
-        Ok(Some(Chunk { events, until }))
+        Ok(Some(Chunk { events, until, alerts }))
     }
 }

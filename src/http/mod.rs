@@ -7,6 +7,7 @@ mod analytics;
 mod analytics_question;
 mod analytics_records;
 mod around;
+mod as_of;
 mod balances;
 mod body;
 mod commands;
@@ -34,7 +35,9 @@ mod path;
 pub(crate) mod problem;
 mod products;
 mod promises;
+mod proposals;
 pub mod reading;
+mod rehearsing;
 mod reservations;
 mod reserve;
 mod routes;
@@ -115,6 +118,8 @@ pub struct Shared {
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
+    /// How far the ledger is settled.
+    horizon: store::horizon::Horizon,
     limits: Limits,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -142,15 +147,16 @@ impl Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
-        let erasing = Arc::default();
         let access = limits.auth.then(|| Access::new(readers.clone()));
-        let (unmet, feed) = (Arc::default(), Arc::new(Feed::new(readers.clone(), limits.streams_max, stop)));
+        let (erasing, horizon, unmet) = Default::default();
+        let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         Shared {
             engine,
             environments,
             access,
             readers,
             streams,
+            horizon,
             limits,
             metrics,
             draining,
@@ -270,6 +276,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(allocation::reallocate))
         .routes(routes!(allocation::consume))
         .routes(routes!(balances::query))
+        .routes(routes!(proposals::propose))
         .routes(routes!(analytics::get))
         .routes(routes!(products::list, products::switch))
         .routes(routes!(watches::list))

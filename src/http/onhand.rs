@@ -16,6 +16,7 @@ use super::body::Sent;
 use super::commands::{Asked, Line, Unreadable, finish, groups_name, read_target};
 use super::form::{Form, items};
 use super::problem::{Problem, ProblemBody};
+use super::rehearsing::{check_explained, is_dry_run};
 use super::{App, Environment, commands, schema};
 
 /// Most lines of a bulk.
@@ -139,44 +140,12 @@ pub(super) async fn run_bulk(
     let Query(options) = options
         .map_err(|_| Problem::invalid("", "is not the matter: ?atomic and ?dryRun must be true or false"))?;
     let lines = lines?;
-    let dry_run = is_dry_run(&options, &lines)?;
+    let dry_run = is_dry_run(options.dry_run, &lines)?;
     check_explained(&lines)?;
     match options.atomic {
         true => app.run_together(environment, lines, dry_run).await,
         false => app.run_lines(environment, lines, dry_run).await,
     }
-}
-
-/// A bulk is a dry run as a whole or not at all: a line that is done sees nothing of one that is not.
-fn is_dry_run(options: &BulkOptions, lines: &[Line<'_>]) -> Result<bool, Problem> {
-    let of_line = |asked: &Asked<'_>| asked.dry_run.unwrap_or(options.dry_run);
-    let mut said =
-        lines.iter().enumerate().filter_map(|(index, line)| Some((index, of_line(line.as_ref().ok()?))));
-    let Some((first, dry_run)) = said.next() else { return Ok(options.dry_run) };
-    match said.find(|&(_, other)| other != dry_run) {
-        None => Ok(dry_run),
-        Some((index, _)) => Err(Problem::invalid(
-            &format!("/{index}/dryRun"),
-            format!(
-                "is not that of line {first}: a bulk is a dry run as a whole or not at all; ?dryRun=true makes it one"
-            ),
-        )),
-    }
-}
-
-/// Most lines of a bulk that are explained: an explanation is a hundred times as long as its line's
-/// answer, and stays in the ledger.
-const EXPLAINED_MAX: usize = 100;
-
-fn check_explained(lines: &[Line<'_>]) -> Result<(), Problem> {
-    let explained = lines.iter().filter(|line| line.as_ref().is_ok_and(|asked| asked.explain)).count();
-    if explained <= EXPLAINED_MAX {
-        return Ok(());
-    }
-    Err(Problem::invalid(
-        "",
-        format!("asks to explain {explained} lines; at most {EXPLAINED_MAX} of a bulk are"),
-    ))
 }
 
 /// Reports many movements at once.

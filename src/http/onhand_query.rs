@@ -11,14 +11,16 @@ use utoipa::IntoParams;
 use crate::domain::name::Value;
 use crate::domain::query::{Filters, Question};
 use crate::domain::refusal::{Fault, Refusal, pointer};
+use crate::store::past::Named;
 
+use super::as_of::{AS_OF, AsOfParameter};
 use super::body::Sent;
 use super::form::Form;
 use super::onhand_records::{Asked, Page, answer};
 use super::problem::{Problem, ProblemBody};
 use super::promises::QUERY_ATP;
 use super::schedule::today;
-use super::{App, Environment, promises, schema};
+use super::{App, Environment, as_of, promises, schema};
 
 /// Most products that a query names.
 const PRODUCTS_MAX: usize = 5_000;
@@ -34,13 +36,14 @@ pub(super) const QUERY: &[&str] = &[
     "queryATP",
     "atpFromDate",
     "atpToDate",
+    "asOf",
 ];
 /// The filters of a query beside the dimensions.
 const FILTERS: &[&str] = &["organizationId", "productId"];
 /// The filters of an exact query.
 const EXACT_FILTERS: &[&str] = &["organizationId", "productId", "dimensions", "values"];
 /// The parameters of a page.
-const PAGE: &[&str] = &["limit", "after"];
+const PAGE: &[&str] = &["limit", "after", AS_OF];
 
 /// Which part of the answer is wanted.
 #[derive(IntoParams)]
@@ -125,6 +128,11 @@ impl Parameters {
             self.faults.push(Fault::new(pointer("", name), "must be true or false"));
         }
         read
+    }
+
+    fn as_of(&mut self) -> Option<Named> {
+        let read = as_of::parse(&self.take_one(AS_OF)?);
+        read.map_err(|detail| self.faults.push(Fault::new(pointer("", AS_OF), detail))).ok()
     }
 
     fn promises(&mut self) -> Option<promises::Asked> {
@@ -212,11 +220,18 @@ impl Owner {
 ///
 /// The answer is one array of one moment, however long, and is written as it is read. When the
 /// connection is closed in the middle of it, it is not whole. `limit` asks for a page instead.
+///
+/// With `asOf` it is the answer of then: the quantities and the schedule of that point, under the
+/// names, formulas and calculated measures of today. What was erased since is not in it. With
+/// `queryATP`, today is the day on which the event of that point was received.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/onhand/indexquery", tag = "on hand", operation_id = "queryOnHand",
-    params(Environment, PageParameters), request_body = schema::OnHandQuery,
+    params(Environment, PageParameters, AsOfParameter), request_body = schema::OnHandQuery,
     responses(
-        (status = 200, body = [schema::OnHandRecord], headers(("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."))),
+        (status = 200, body = [schema::OnHandRecord], headers(
+            ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
+            ("ringfence-as-of" = i64, description = "With `asOf`: the event that the answer is as of."),
+        )),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -232,9 +247,12 @@ pub(super) async fn index(
 /// Answers as `onhand/indexquery`, for the combinations of values that are given, and no others.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/onhand/exactquery", tag = "on hand", operation_id = "queryOnHandExactly",
-    params(Environment, PageParameters), request_body = schema::OnHandExactQuery,
+    params(Environment, PageParameters, AsOfParameter), request_body = schema::OnHandExactQuery,
     responses(
-        (status = 200, body = [schema::OnHandRecord], headers(("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."))),
+        (status = 200, body = [schema::OnHandRecord], headers(
+            ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
+            ("ringfence-as-of" = i64, description = "With `asOf`: the event that the answer is as of."),
+        )),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -250,9 +268,12 @@ pub(super) async fn exact(
 /// Answers as `onhand/indexquery`, with the query in the address.
 #[utoipa::path(
     get, path = "/api/environment/{environmentId}/onhand", tag = "on hand", operation_id = "getOnHand",
-    params(Environment, QueryParameters, PageParameters),
+    params(Environment, QueryParameters, PageParameters, AsOfParameter),
     responses(
-        (status = 200, body = [schema::OnHandRecord], headers(("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."))),
+        (status = 200, body = [schema::OnHandRecord], headers(
+            ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
+            ("ringfence-as-of" = i64, description = "With `asOf`: the event that the answer is as of."),
+        )),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -274,6 +295,7 @@ pub(super) fn read_address(query: Option<&str>) -> Result<(Asked, Question<'stat
     let group_by = parameters.take_one("groupBy").unwrap_or_default();
     let return_negative = parameters.take_boolean("returnNegative") == Some(true);
     let promises = parameters.promises();
+    let as_of = parameters.as_of();
     let source = parameters.take_one("dimensionDataSource");
     all_right(parameters.faults.into_iter().chain(std::mem::take(&mut owner.faults)).collect())?;
     let owned = |texts: Vec<String>| texts.into_iter().map(Cow::Owned).collect();
@@ -291,7 +313,7 @@ pub(super) fn read_address(query: Option<&str>) -> Result<(Asked, Question<'stat
         places: ("", "/groupBy"),
     };
     let Owner { organization, products, .. } = owner;
-    let asked = Asked { organization, products, return_negative, promises, page };
+    let asked = Asked { organization, products, return_negative, promises, as_of, page };
     Ok((asked, question))
 }
 
@@ -347,14 +369,14 @@ fn read_rest<'a>(
     };
     let return_negative = form.boolean("returnNegative").unwrap_or(false);
     let promises = promises_of(&mut form);
+    let mut as_of = as_of::read(&mut form);
     let mut parameters = Parameters::read(query);
     let page = parameters.page(query);
+    as_of = parameters.as_of().or(as_of);
     form.finish()?;
-    let owner = Owner::read("/filters", &organizations, &products);
-    parameters.faults.extend(owner.faults);
+    let mut owner = Owner::read("/filters", &organizations, &products);
+    parameters.faults.extend(std::mem::take(&mut owner.faults));
     parameters.finish()?;
-    Ok((
-        Asked { organization: owner.organization, products: owner.products, return_negative, promises, page },
-        question,
-    ))
+    let Owner { organization, products, .. } = owner;
+    Ok((Asked { organization, products, return_negative, promises, as_of, page }, question))
 }

@@ -18,12 +18,15 @@ use crate::domain::records::{Columns, Record, Records, Unsummable, is_negative};
 use crate::domain::refusal::{Place, Refusal};
 use crate::store::configuration::Versioned;
 use crate::store::onhand::{self, Owner, Streams};
+use crate::store::past::Named;
+use crate::store::past_onhand::Asking;
 
 use super::around::{current_request, in_current_request};
+use super::as_of::{AS_OF, Point};
 use super::problem::Problem;
 use super::promises::Promises;
 use super::stream::{Gone, Writer, channel};
-use super::{App, Environment, promises};
+use super::{App, Environment, as_of, promises};
 
 /// Longest that an answer may take, from the first node read to the last record taken by the
 /// client. One statement reads all of it, so this bounds the statement too, and with it how long
@@ -38,6 +41,8 @@ pub(super) struct Asked {
     pub(super) return_negative: bool,
     /// Whether the schedule is asked for too, and which days of it.
     pub(super) promises: Option<promises::Asked>,
+    /// The point in the past that is asked about.
+    pub(super) as_of: Option<Named>,
     pub(super) page: Page,
 }
 
@@ -51,6 +56,14 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// Has the next pages ask about the same point, whatever point this one was asked about.
+    fn stay_at(&mut self, point: Point) {
+        let given = form_urlencoded::parse(self.query.as_bytes());
+        let others = given.filter(|(name, _)| !name.eq_ignore_ascii_case(AS_OF));
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        self.query = query.extend_pairs(others).append_pair(AS_OF, &point.event_id.to_string()).finish();
+    }
+
     /// The request's own address, behind a record.
     pub(super) fn next(&self, last: &[&str]) -> Option<HeaderValue> {
         let given = form_urlencoded::parse(self.query.as_bytes());
@@ -71,16 +84,26 @@ struct Query {
     selection: Selection,
     columns: Columns,
     promises: Option<Promises>,
+    as_of: Option<Point>,
 }
 
 /// Answers a query.
 pub(super) async fn answer(
     app: &App,
     environment: &Environment,
-    asked: Asked,
+    mut asked: Asked,
     question: &Question<'_>,
 ) -> Result<Response<Body>, Problem> {
     environment.check_stock(&asked.organization)?;
+    let as_of = match asked.as_of {
+        Some(named) => Some(as_of::find(app, named).await?),
+        None => None,
+    };
+    if let Some(point) = as_of {
+        asked.page.stay_at(point);
+        asked.promises = asked.promises.map(|asked| asked.on(point.day));
+    }
+    // Read after the point was found, so that it knows every measure that the events have.
     // Other instances change configurations too, and a query has no guard that would notice.
     let versioned = app.environments.current(&environment.id).await?;
     let (selection, after) = select(&versioned.configuration, &asked, question)?;
@@ -88,13 +111,14 @@ pub(super) async fn answer(
     let promises = asked.promises.as_ref().map(|asked| Promises::new(&versioned.configuration, asked));
     let promises = promises.transpose()?;
     let environment = environment.id.clone();
-    let query = Query { environment, asked, after, versioned, selection, columns, promises };
+    let query = Query { environment, asked, after, versioned, selection, columns, promises, as_of };
     let (writer, reader) = channel();
     let (tell_next, mut next) = oneshot::channel();
     tokio::spawn(in_current_request(run(app.streams.clone(), query, writer, tell_next)));
     let mut response = Response::new(reader.body().await?);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    as_of::tell(&mut response, as_of);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // A page is sent whole, and what follows it is told before.
     if let Ok(link) = next.try_recv() {
         headers.insert(header::LINK, link);
@@ -194,7 +218,13 @@ async fn write(streams: &Streams, query: &Query, writer: &mut Writer) -> Result<
     };
     let after = query.after.as_ref().map(|(product, values)| (product, &values[..]));
     let period = query.promises.as_ref().map(|promises| promises.period);
-    let mut parts = connection.parts(&owner, &query.selection, after, period);
+    let mut parts = match query.as_of {
+        None => connection.parts(&owner, &query.selection, after, period),
+        Some(point) => {
+            let asked = Asking { owner, selection: &query.selection, after, period };
+            connection.parts_of_then(asked, &query.versioned.configuration, point.event_id).await?
+        }
+    };
     let mut output = Output { query, writer, written: 0, last: None };
     output.writer.buffer().push(b'[');
     let mut records = Records::default();

@@ -47,6 +47,11 @@ impl Asked {
         }
         Asked { today, from, to }
     }
+
+    /// The same on another day.
+    pub(super) fn on(self, today: Date) -> Asked {
+        Asked { today, ..self }
+    }
 }
 
 /// The schedule under a configuration.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Timestamp};
 use crate::domain::configuration::Configuration;
 use crate::domain::document::Document;
 use crate::domain::inventory_visibility;
@@ -17,8 +17,8 @@ use super::problem::Problem;
 use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
-    balances, configuration, hardupdate, onhand_query, onhand_records, partitions, products, reservations,
-    schedule,
+    analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records,
+    partitions, products, proposals, reservations, schedule,
 };
 
 /// A command, or the body of the answer that says why it is none.
@@ -49,6 +49,9 @@ pub const REQUESTS: &[&str] = &[
     "configuration/hardupdate",
     "allocation/products",
     "partitions/cleanupalldata",
+    "allocation/proposals",
+    "allocation/analytics?",
+    "events?",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -84,6 +87,15 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
         "configuration/hardupdate" => none(foreign(text)),
         "allocation/products" => none(products::read(text).map(drop)),
         "partitions/cleanupalldata" => none(partitions::read(text).map(drop)),
+        "allocation/proposals" => none(proposals::Asked::read(text, &environment).and_then(|asked| {
+            asked.place(configuration)?;
+            Ok(())
+        })),
+        "allocation/analytics?" => none(analytics(&address(text), configuration)),
+        "events?" => none(events::Asked::read(&address(text)).and_then(|asked| {
+            asked.filter(configuration)?;
+            Ok(())
+        })),
         _ => vec![Err(said(Problem::NotFound))],
     }
 }
@@ -127,6 +139,13 @@ fn on_hand(
 ) -> Result<(), Problem> {
     let (asked, question) = read?;
     onhand_records::select(configuration, &asked, &question)?;
+    Ok(())
+}
+
+/// What time it is makes no difference to what can be read.
+fn analytics(address: &str, configuration: &Configuration) -> Result<(), Problem> {
+    let now = Timestamp(1_795_000_000_000_000);
+    analytics_question::Asked::read_address(address, now)?.filters(configuration)?;
     Ok(())
 }
 

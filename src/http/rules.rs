@@ -62,6 +62,7 @@ const RULES: &[Rule] = &[
     rule("queryAllocations", Right::Read, Narrowed::Body),
     rule("queryOnHand", Right::Read, Narrowed::Body),
     rule("queryOnHandExactly", Right::Read, Narrowed::Body),
+    rule("proposeAllocations", Right::Read, Narrowed::Body),
     rule("getOnHand", Right::Read, Narrowed::Organization),
     rule("listReservations", Right::Read, Narrowed::Organization),
     rule("getAnalytics", Right::Read, Narrowed::Address),

@@ -10,7 +10,7 @@ use crate::domain::command::Command;
 use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
-use crate::engine::{Failure, Receipt, Rejection, Reply, rehearsal};
+use crate::engine::{Failure, Receipt, Rejection, Reply};
 use crate::store;
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event};
@@ -155,6 +155,7 @@ impl Shared {
                     versioned = Box::pin(self.environments.current(&environment.id)).await?;
                 }
                 Err(rejection) => {
+                    // No bulk has allocates or consumes, so nothing else is noted.
                     if !dry_run {
                         self.note_unmet(&versioned, asked, &rejection.failure);
                     }
@@ -163,22 +164,6 @@ impl Shared {
             }
         }
         Err(Problem::Overloaded.into())
-    }
-
-    /// Finds out what commands would do: those of one unit are done together or not at all. Needs
-    /// no writer, so also while those are overloaded. Answers as many replies as there are units.
-    async fn rehearse(
-        &self,
-        units: Vec<Vec<Command>>,
-        versioned: &Arc<Versioned>,
-    ) -> Result<Vec<Reply>, Problem> {
-        let units: Vec<Vec<Arc<Command>>> =
-            units.into_iter().map(|commands| commands.into_iter().map(Arc::new).collect()).collect();
-        let replies = store::read(&self.readers, async |connection| {
-            rehearsal::rehearse(connection, &units, versioned).await
-        });
-        let outdated = || units.iter().map(|_| Err(Failure::ConfigurationChanged.into())).collect();
-        Ok(replies.await?.unwrap_or_else(outdated))
     }
 
     /// Does the lines of a bulk independently of each other, or only finds out what they would do.
@@ -232,12 +217,7 @@ impl Shared {
                     Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
                         open.push((index, asked))
                     }
-                    Err(rejection) => {
-                        if !dry_run {
-                            self.note_unmet(&versioned, asked, &rejection.failure);
-                        }
-                        results[index] = Err(rejection.into());
-                    }
+                    Err(rejection) => results[index] = Err(rejection.into()),
                 }
             }
             if !open.is_empty() {
@@ -362,9 +342,6 @@ impl Shared {
                 }
                 Err(rejection) => {
                     let index = places.get(rejection.index).copied().unwrap_or(rejection.index);
-                    if let Some(asked) = asked.get(index).filter(|_| !dry_run) {
-                        self.note_unmet(&versioned, asked, &rejection.failure);
-                    }
                     return Ok(Err(Rejection { index, ..rejection }));
                 }
             }

@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 
 use crate::domain::quantity::Quantity;
 
+use super::as_of::AsOf;
+
 /// Names with values.
 #[derive(ToSchema)]
 pub(super) struct Names(BTreeMap<String, String>);
@@ -170,6 +172,45 @@ pub(super) struct AllocationQuery {
     groups: Option<Names>,
     /// Whether each record holds the sum over its group path and all below it.
     rollup: Option<bool>,
+    /// The point in the past that is asked about; without it, now.
+    as_of: Option<AsOf>,
+}
+
+/// What is to be proposed for.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ProposalQuestion {
+    /// The owner.
+    organization_id: String,
+    /// The product.
+    product_id: String,
+    /// The data source whose names for dimensions are used.
+    dimension_data_source: Option<String>,
+    /// Exactly where.
+    dimensions: Names,
+    /// For how long back demand counts.
+    #[schema(default = 3600, minimum = 60, maximum = 2592000)]
+    window_seconds: Option<i64>,
+    /// How long whoever has demand is to have enough for. Not with `shares`.
+    #[schema(default = 86400, minimum = 60, maximum = 31536000)]
+    target_seconds: Option<i64>,
+    /// Divides by these instead: parts of what the group paths named and the pool hold together, 1 at
+    /// most in all. The pool has the rest.
+    #[schema(min_items = 1, max_items = 1000)]
+    shares: Option<Vec<DeclaredShare>>,
+    /// Whether the pool gives too, and with `shares` has the rest; without it, shares add up to 1.
+    #[schema(default = true)]
+    include_pool: Option<bool>,
+}
+
+/// The part of a group path.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct DeclaredShare {
+    /// Whose.
+    groups: Names,
+    /// From 0 to 1.
+    share: Quantity,
 }
 
 /// Quantities of a group path.
@@ -421,6 +462,8 @@ pub(super) struct OnHandQuery {
     /// The last day that is to be shown of it; without it, the last that can be scheduled for.
     #[schema(format = Date)]
     atp_to_date: Option<String>,
+    /// The point in the past that is asked about; without it, now.
+    as_of: Option<AsOf>,
 }
 
 /// Beside the owner and the products: dimensions by their names, each with the values that it may
@@ -460,6 +503,8 @@ pub(super) struct OnHandExactQuery {
     /// The last day that is to be shown of it; without it, the last that can be scheduled for.
     #[schema(format = Date)]
     atp_to_date: Option<String>,
+    /// The point in the past that is asked about; without it, now.
+    as_of: Option<AsOf>,
 }
 
 /// The owner, the products, and the combinations of values of some dimensions.

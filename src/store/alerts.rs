@@ -225,8 +225,13 @@ pub async fn write(
     let messages: Vec<&str> = notices.iter().map(|notice| notice.message_id.as_str()).collect();
     let payloads: Vec<&str> = notices.iter().map(|notice| notice.payload.as_str()).collect();
     sqlx::query!(
-        "INSERT INTO notice (environment_id, sequence, organization_id, product_id, watch, message_id, happened_at, payload)
-         SELECT $1, k.* FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[]) AS k",
+        "INSERT INTO notice (environment_id, sequence, organization_id, product_id, dimensions, groups, watch, message_id,
+                             happened_at, payload)
+         SELECT $1, k.sequence, k.organization_id, k.product_id, k.dimensions::text[], k.groups::text[], k.watch,
+                k.message_id, k.happened_at, k.payload
+         FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[],
+                     $9::text[], $10::text[])
+              AS k (sequence, organization_id, product_id, watch, message_id, happened_at, payload, dimensions, groups)",
         environment,
         &sequences,
         &columns.organizations as &[&str],
@@ -235,6 +240,8 @@ pub async fn write(
         &messages as &[&str],
         &happened,
         &payloads as &[&str],
+        &columns.paths,
+        &columns.groups,
     )
     .execute(&mut *connection)
     .await?;
@@ -277,16 +284,43 @@ pub(super) async fn erase(
 pub struct Told {
     /// Where it is in the order of all changes of alerts.
     pub sequence: i64,
-    /// The owner of what it is about.
-    pub organization: String,
-    /// The product.
-    pub product: String,
+    /// The environment.
+    pub environment: String,
+    /// What it is about.
+    pub subject: Subject,
     /// The message.
     pub payload: String,
 }
 
-/// Reads what was told of an environment's alerts, behind a place in its order. Nothing comes to be
-/// before what was read, because one at a time writes it.
+struct ToldRow {
+    sequence: i64,
+    environment_id: String,
+    organization_id: String,
+    product_id: String,
+    dimensions: Vec<String>,
+    groups: Vec<String>,
+    payload: String,
+}
+
+impl ToldRow {
+    fn told(self) -> Told {
+        let groups = (!self.groups.is_empty()).then(|| GroupPath::stored(text::values(&self.groups)));
+        Told {
+            sequence: self.sequence,
+            environment: self.environment_id,
+            subject: Subject {
+                organization: Value::stored(&self.organization_id),
+                product: Value::stored(&self.product_id),
+                path: DimensionPath::new(text::values(&self.dimensions)),
+                groups,
+            },
+            payload: self.payload,
+        }
+    }
+}
+
+/// Reads what was told of an environment's alerts, behind a place in the order of all. Nothing comes
+/// to be before what was read, because one at a time writes it.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -297,14 +331,45 @@ pub async fn told(
     most: i64,
 ) -> Result<Vec<Told>, StoreError> {
     let rows = sqlx::query_as!(
-        Told,
-        r#"SELECT sequence, organization_id AS organization, product_id AS product, payload FROM notice
-           WHERE environment_id = $1 AND sequence > $2 ORDER BY environment_id, sequence LIMIT $3"#,
+        ToldRow,
+        "SELECT sequence, environment_id, organization_id, product_id, dimensions, groups, payload FROM notice
+         WHERE environment_id = $1 AND sequence > $2 ORDER BY environment_id, sequence LIMIT $3",
         environment,
         after,
         most,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows)
+    Ok(rows.into_iter().map(ToldRow::told).collect())
+}
+
+/// Reads what was told of the alerts of all environments, in the same way.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn all_told(connection: &mut PgConnection, after: i64, most: i64) -> Result<Vec<Told>, StoreError> {
+    let rows = sqlx::query_as!(
+        ToldRow,
+        "SELECT sequence, environment_id, organization_id, product_id, dimensions, groups, payload FROM notice
+         WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        after,
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(ToldRow::told).collect())
+}
+
+/// Reads the place of what was last told of an environment's alerts; 0 where nothing was.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn last_told(connection: &mut PgConnection, environment: &str) -> Result<i64, StoreError> {
+    let last = sqlx::query_scalar!(
+        r#"SELECT coalesce(max(sequence), 0) AS "last!" FROM notice WHERE environment_id = $1"#,
+        environment,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(last)
 }

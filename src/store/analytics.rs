@@ -81,11 +81,12 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
     let rows = sqlx::query!(
         r#"SELECT p.place_id, p.organization_id, p.product_id, p.dimensions, p.groups,
                   (CASE WHEN p.minute < $9 THEN p.totals ELSE f.totals END)::text[] AS "from: Vec<String>",
+                  CASE WHEN p.minute < $9 THEN p.last_consumed_at ELSE f.last_consumed_at END AS consumed_before_at,
                   (CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.totals ELSE t.totals END)::text[] AS "to: Vec<String>",
                   CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.last_consumed_at ELSE t.last_consumed_at END AS last_consumed_at,
                   (CASE WHEN p.minute < $11 THEN p.totals[3] ELSE w.consumed END)::text AS consumed_before
            FROM activity_place p
-           LEFT JOIN LATERAL (SELECT a.totals FROM activity a
+           LEFT JOIN LATERAL (SELECT a.totals, a.last_consumed_at FROM activity a
                               WHERE a.place_id = p.place_id AND a.minute < $9 AND p.minute >= $9
                               ORDER BY a.minute DESC LIMIT 1) f ON true
            LEFT JOIN LATERAL (SELECT a.totals, a.last_consumed_at FROM activity a
@@ -133,7 +134,7 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
                 product: Value::stored(&row.product_id),
                 path: text::values(&row.dimensions),
                 groups: text::values(&row.groups),
-                from: totals(row.from, None)?,
+                from: totals(row.from, row.consumed_before_at)?,
                 to: totals(row.to, row.last_consumed_at)?,
                 consumed_before_window: match row.consumed_before {
                     Some(text) => text::quantity(&text)?,

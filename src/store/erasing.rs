@@ -141,6 +141,7 @@ pub async fn empty(
     .execute(&mut *transaction)
     .await?;
     super::alerts::erase(&mut transaction, environment, &organizations, &products).await?;
+    forget_past(&mut transaction, environment, (&organizations, &products)).await?;
     sqlx::query!(
         "WITH gone AS (
              DELETE FROM activity_place a USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
@@ -173,6 +174,33 @@ pub async fn empty(
     configuration::renew(&mut transaction, environment, version).await?;
     transaction.commit().await?;
     Ok(Erased { stock_nodes, balances, reservations })
+}
+
+/// Deletes the snapshots of products. Whoever takes some is held up meanwhile.
+async fn forget_past(
+    connection: &mut PgConnection,
+    environment: &str,
+    (organizations, products): (&[&str], &[&str]),
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "DELETE FROM snapshot s USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+         WHERE s.environment_id = $1 AND s.organization_id = p.organization_id AND s.product_id = p.product_id",
+        environment,
+        organizations as &[&str],
+        products as &[&str],
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM snapshot_due s USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+         WHERE s.environment_id = $1 AND s.organization_id = p.organization_id AND s.product_id = p.product_id",
+        environment,
+        organizations as &[&str],
+        products as &[&str],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Deletes the next piece of an environment's events of erased products. Answers how many, and

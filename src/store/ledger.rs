@@ -447,11 +447,50 @@ pub async fn page(
     )
     .fetch_all(connection)
     .await?;
-    let recorded = rows.into_iter().map(|row| Recorded {
+    Ok(rows.into_iter().map(|row| recorded(row, configuration)).collect())
+}
+
+/// Reads a product's events in the order of the ledger: `most` at a time of those behind one and
+/// up to another.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn page_of(
+    connection: &mut PgConnection,
+    key: &ProductKey,
+    (after, until): (i64, i64),
+    most: i64,
+    configuration: &Configuration,
+) -> Result<Vec<Recorded>, StoreError> {
+    let [environment, organization, product] = key.as_strs();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
+                  quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
+                  outcome::text AS "outcome!", reference, reason, actor
+           FROM ledger l WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3
+             AND event_id > $4 AND event_id <= $5
+             AND NOT EXISTS (SELECT FROM erasure x
+                             WHERE x.environment_id = $1 AND x.organization_id = $2 AND x.product_id = $3
+                               AND l.event_id <= x.until_event_id)
+           ORDER BY event_id LIMIT $6"#,
+        environment,
+        organization,
+        product,
+        after,
+        until,
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| recorded(row, configuration)).collect())
+}
+
+fn recorded(row: Row, configuration: &Configuration) -> Recorded {
+    Recorded {
         event_id: row.event_id,
         version: row.version,
         configuration_version: row.configuration_version,
         event: row.event(configuration).map_err(|error| error.of_stored()),
-    });
-    Ok(recorded.collect())
+    }
 }

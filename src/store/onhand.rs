@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::name::Value;
@@ -31,7 +31,12 @@ pub struct Streams {
 /// ends soon, also when it has not come to its first row.
 pub fn streams(readers: &PgPool, time_max: Duration) -> Streams {
     let most = format!("{}ms", time_max.as_millis());
-    let options = [("statement_timeout", most.as_str()), ("client_connection_check_interval", "1s")];
+    let options = [
+        ("statement_timeout", most.as_str()),
+        // A slow client is waited for between two statements too.
+        ("idle_in_transaction_session_timeout", most.as_str()),
+        ("client_connection_check_interval", "1s"),
+    ];
     let options = (*readers.connect_options()).clone().options(options);
     let pool = PgPoolOptions::new()
         .max_connections(STREAMS_MAX)
@@ -195,6 +200,11 @@ impl Stream {
         let place = tokio::time::timeout(wait_max, Arc::clone(&streams.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(StoreError::Busy) };
         Ok(Stream { connection: Some(Reader::of(&streams.pool).await?), is_read: false, _place: place })
+    }
+
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        let connection = self.connection.as_deref_mut();
+        connection.ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
     }
 
     /// Says that the answer was read to its end.

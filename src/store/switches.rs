@@ -145,6 +145,25 @@ impl History {
         Ok(History(history))
     }
 
+    /// Reads that of one product.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn of(connection: &mut PgConnection, key: &ProductKey) -> Result<History, StoreError> {
+        let [environment, organization, product] = key.as_strs();
+        let rows = sqlx::query!(
+            "SELECT configuration_version, enabled FROM product_switch
+             WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 ORDER BY configuration_version",
+            environment,
+            organization,
+            product,
+        )
+        .fetch_all(connection)
+        .await?;
+        let switches = rows.into_iter().map(|row| (row.configuration_version, row.enabled)).collect();
+        Ok(History([(key.clone(), switches)].into()))
+    }
+
     /// Whether a product was enabled under a version of the configuration.
     pub fn was_enabled(&self, key: &ProductKey, version: i64) -> bool {
         let switches = self.0.get(key).map_or(&[][..], Vec::as_slice);

@@ -110,8 +110,8 @@ async fn count_change(connection: &mut PgConnection) -> Result<(), StoreError> {
 /// How far watches are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// A number that is larger after every change of a watch, or of a configuration by which one is
-    /// read.
+    /// A number that is another after every change of a watch, or of a configuration by which one is
+    /// read: the changes, and in the lower half of its bits the versions.
     pub state: i64,
     /// That for which everything there is was judged.
     pub swept: i64,
@@ -126,7 +126,7 @@ pub struct Progress {
 pub async fn progress(connection: &mut PgConnection) -> Result<Progress, StoreError> {
     let progress = sqlx::query_as!(
         Progress,
-        r#"SELECT w.changes + coalesce((SELECT sum(e.version) FROM environment e
+        r#"SELECT w.changes * 4294967296 + coalesce((SELECT sum(e.version) FROM environment e
                                         WHERE e.environment_id IN (SELECT DISTINCT environment_id FROM watch)), 0)::bigint
                       AS "state!",
                   w.swept, w.pages

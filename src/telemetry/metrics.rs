@@ -111,7 +111,9 @@ const SQLSTATES: [&str; 7] = ["", "23502", "23505", "40001", "40P01", "53200", "
 impl Default for Writers {
     fn default() -> Writers {
         let writers = Writers::new();
-        let _ = SQLSTATES.map(|sqlstate| drop(writers.retries.get_or_create(&RetryLabels { sqlstate })));
+        for sqlstate in SQLSTATES {
+            drop(writers.retries.get_or_create(&RetryLabels { sqlstate }));
+        }
         for ended in ["committed", "not_committed", "unknown"] {
             drop(writers.ambiguous.get_or_create(&AmbiguousLabels { ended }));
         }

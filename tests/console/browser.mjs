@@ -18,19 +18,19 @@ export const PHONE = { width: 360, height: 760, deviceScaleFactor: 2, isMobile: 
 export const browser = await puppeteer.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--lang=en-GB"] });
 
 /** Opens the console; `page.faults` is all that should not have been. */
-export async function open(parameters, { viewport = DESKTOP, scheme = "light" } = {}) {
+export async function open(parameters, { viewport = DESKTOP, scheme = "light", base = BASE } = {}) {
   const page = await browser.newPage();
   page.setDefaultTimeout(WAIT_MS);
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(`error: ${error.message}`));
   page.on("console", (message) => ["error", "warn"].includes(message.type()) && page.faults.push(`console: ${message.text()} ${message.location().url ?? ""}`));
   // The browser has pictures of its own for what a date is chosen by.
-  const isOwn = (url) => url.startsWith(`${BASE}/`) || url.startsWith("data:");
+  const isOwn = (url) => url.startsWith(`${base}/`) || url.startsWith("data:");
   page.on("request", (request) => isOwn(request.url()) || page.faults.push(`request to ${request.url()}`));
   page.on("dialog", (dialog) => (page.faults.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
   await page.setViewport(viewport);
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-  await page.goto(`${BASE}/console?${new URLSearchParams(parameters)}`);
+  await page.goto(`${base}/console?${new URLSearchParams(parameters)}`);
   return page;
 }
 
@@ -57,14 +57,14 @@ export async function assertAccessible(page) {
 }
 
 /** Sends to the API; answers status and text. */
-export async function send(method, path, body) {
-  const answer = await fetch(`${BASE}/api/environment/demo/${path}`, { method, headers: { "content-type": "application/json" }, ...(body && { body: JSON.stringify(body) }) });
+export async function send(method, path, body, base = BASE) {
+  const answer = await fetch(`${base}/api/environment/demo/${path}`, { method, headers: { "content-type": "application/json" }, ...(body && { body: JSON.stringify(body) }) });
   return { status: answer.status, text: await answer.text() };
 }
 
 /** Sends what must be done. */
-export async function done(method, path, body) {
-  const { status, text } = await send(method, path, body);
+export async function done(method, path, body, base = BASE) {
+  const { status, text } = await send(method, path, body, base);
   assert.ok(status < 300, `${method} ${path}: ${status} ${text}`);
   return JSON.parse(text);
 }

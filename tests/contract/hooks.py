@@ -46,8 +46,17 @@ FITTING = {
     "physicalmeasures": [{"pos": {"inbound": "Subtraction"}}, {"@iv": {"@softreserved": "Addition"}}],
     "quantitydatasource": ["@iv"],
     "modifier": ["@softreserved"],
+    "shares": [[{"groups": {"channel": "Online"}, "share": 0.5}, {"groups": {"channel": "Store"}, "share": "0.25"}]],
     "groupbyvalues": [[], ["colorId"], ["siteId", "locationId", "sizeId"]],
     "groupby": ["colorId", "siteId,sizeId", ""],
+    "operation": ["allocate", "change-on-hand,consume"],
+    "from": [f"{day(-1)}T00:00:00Z", f"{day(1)}T00:00:00Z"],
+    "to": [f"{day(1)}T00:00:00Z"],
+    "order": ["oldest", "newest"],
+    "format": ["json", "ndjson"],
+    "actor": ["ann"],
+    "reference": ["SO-1/1"],
+    "reason": ["a promotion"],
     "atpfromdate": [day(0), day(3)],
     "atptodate": [day(5), day(60)],
 }
@@ -56,7 +65,7 @@ EXACT = {"dimensions": ["siteId", "locationId"], "values": [["1", "11"], ["2", "
 
 
 # What is nearly never right unless it was read before.
-RARELY_RIGHT = {"after", "if-match", "idempotency-key"}
+RARELY_RIGHT = {"after", "before", "if-match", "idempotency-key"}
 
 
 class Best(random.Random):
@@ -131,7 +140,11 @@ def map_body(context, body):
 
 @schemathesis.hook
 def map_query(context, query):
-    return fitted(query)
+    query = fitted(query)
+    # Groups in an address have a word before their names.
+    if query and isinstance(query.get("groups"), dict):
+        query = {**query, "groups": {f"group.{name}": value for name, value in query["groups"].items()}}
+    return query
 
 
 @schemathesis.hook

@@ -43,6 +43,7 @@ const OPERATIONS: &[(&str, &str, Narrow)] = &[
     ("queryAllocations", "any", Within),
     ("queryOnHand", "any", Within),
     ("queryOnHandExactly", "any", Within),
+    ("proposeAllocations", "any", Within),
     ("getOnHand", "any", Never),
     ("listReservations", "any", Never),
     ("getAnalytics", "any", Never),

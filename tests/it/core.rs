@@ -10,6 +10,7 @@ use ringfence::domain::configuration::Configuration;
 use ringfence::domain::decide::{Outcome, apply, decide};
 use ringfence::domain::name::Value;
 use ringfence::domain::refusal::Refusal;
+use ringfence::domain::snapshot;
 use ringfence::domain::state::{ReservationId, Stock};
 
 use self::random::{config, step, stock};
@@ -76,7 +77,16 @@ impl Pair {
         }
         self.stock.check_invariants(&self.configuration).unwrap_or_else(|why| panic!("{request:?}: {why}"));
         self.check_protection(request);
+        self.begin_at_a_snapshot();
         true
+    }
+
+    /// Goes on from how things are, written down and read again; what was freed is in the books.
+    fn begin_at_a_snapshot(&mut self) {
+        let mut read = snapshot::read(&snapshot::write(&self.stock)).unwrap();
+        let freed = self.stock.reservations.iter().filter(|(_, freed)| freed.remaining.is_zero());
+        read.reservations.extend(freed.map(|(&id, freed)| (id, freed.clone())));
+        self.stock = read;
     }
 
     fn core(&mut self, id: &str, path: &[String], request: &naive::Request) -> Result<Outcome, Refusal> {

@@ -23,23 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One message of a stream.
 #[derive(Clone, Debug)]
-struct Message {
+pub struct Message {
     id: Option<String>,
+    /// What it tells of an alert.
+    pub alert: Option<Value>,
     /// None for a heartbeat and for what else is no event.
     event: Option<Value>,
     is_heartbeat: bool,
 }
 
 /// A client of a stream.
-struct Reader {
+pub struct Reader {
     bytes: BoxStream<'static, reqwest::Result<Vec<u8>>>,
     text: String,
     /// The last id that was read.
-    last: Option<String>,
+    pub last: Option<String>,
 }
 
 impl Reader {
-    async fn open(base: &str, query: &str, last: Option<&str>) -> Reader {
+    pub async fn open(base: &str, query: &str, last: Option<&str>) -> Reader {
         let request = reqwest::Client::new().get(format!("{base}{EVENTS}/stream?{query}"));
         let request = match last {
             Some(last) => request.header("last-event-id", last),
@@ -61,12 +63,12 @@ impl Reader {
     }
 
     /// The next message; none when the stream has ended or was cut off.
-    async fn message(&mut self) -> Option<Message> {
+    pub async fn message(&mut self) -> Option<Message> {
         let end = loop {
             match self.text.find("\n\n") {
                 Some(end) => break end,
                 None => {
-                    let chunk = tokio::time::timeout(PATIENCE, self.bytes.next()).await.unwrap()?;
+                    let chunk = self.bytes.next().await?;
                     self.text += std::str::from_utf8(&chunk.ok()?).unwrap();
                 }
             }
@@ -75,22 +77,32 @@ impl Reader {
         let field = |name: &str| message.lines().find_map(|line| Some(line.strip_prefix(name)?.to_owned()));
         let id = field("id: ");
         self.last = id.clone().or(self.last.take());
-        let event: Option<Value> = field("data: ").map(|data| serde_json::from_str(&data).unwrap());
+        let data: Option<Value> = field("data: ").map(|data| serde_json::from_str(&data).unwrap());
+        let (event, alert) = match field("event: ").as_deref() {
+            Some("alert") => (None, data),
+            kind => {
+                assert_eq!(kind.is_some(), data.is_some());
+                (data, None)
+            }
+        };
         if let Some(event) = &event {
             assert_eq!(field("event: ").as_deref(), Some("ledger"));
-            assert_eq!(id, Some(event["eventId"].to_string()));
+            assert_eq!(id.as_deref().unwrap().split('-').next().unwrap(), event["eventId"].to_string());
         }
-        Some(Message { id, event, is_heartbeat: message.contains(": heartbeat") })
+        Some(Message { id, alert, event, is_heartbeat: message.contains(": heartbeat") })
     }
 
     /// The next event; none when the stream has ended.
     async fn event(&mut self) -> Option<Value> {
-        loop {
-            let message = self.message().await?;
-            if message.event.is_some() {
-                return message.event;
+        let next = async {
+            loop {
+                let message = self.message().await?;
+                if message.event.is_some() {
+                    return message.event;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("an event comes")
     }
 
     async fn events(&mut self, count: usize) -> Vec<Value> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
@@ -84,7 +85,7 @@ async fn a_connection_on_which_nothing_can_be_written_any_more_is_given_up() {
 /// A commit that waits for its synchronous follower is seen by nobody. A server that is killed
 /// meanwhile shows it when it is back; but had it failed over, the event would never have been.
 #[tokio::test]
-async fn a_repeat_tells_of_no_event_that_a_failover_could_take_back() {
+async fn neither_a_repeat_nor_the_history_tells_of_an_event_that_a_failover_could_take_back() {
     let dir = DataDir::new();
     let program = Program::serve(&["--data-dir", dir.path(), "--round-trip-max-ms", "500"]).await;
     let client = Client::new(&program.base);
@@ -115,6 +116,8 @@ async fn a_repeat_tells_of_no_event_that_a_failover_could_take_back() {
     for _ in 0..3 {
         let again = client.post("allocation/consume", &body).await.unwrap();
         assert_eq!(again.status, 503, "{}", again.text);
+        let history = client.send(Method::GET, "events", &json!({})).await.unwrap();
+        assert_eq!(history.status, 503, "{}", history.text);
     }
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
     connection.execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();

@@ -317,21 +317,22 @@ async fn pages_of_any_size_and_lines_have_the_same_events() {
 async fn a_range_is_found_by_its_time_among_many_events() {
     let service = Service::with_stock(1).await;
     let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
-    // One a minute, and a clock that is five minutes behind for some.
+    // Ten a second, and a clock that is five minutes behind for some.
     let statement = "INSERT INTO ledger (environment_id, organization_id, product_id, id, operation, dimensions,
                          configuration_version, version, received_at, outcome)
         SELECT 'test', 'usmf', 'Bike', 'e' || i, 'set-on-hand', '{1,11,red}', 1, i,
-               '2030-01-01T00:00:00Z'::timestamptz + make_interval(mins => (i - CASE WHEN i % 3 = 0 THEN 5 ELSE 0 END)::int),
+               '2030-01-01T00:00:00Z'::timestamptz + make_interval(secs => i / 10.0 - CASE WHEN i % 3 = 0 THEN 300 ELSE 0 END),
                json_build_object('version', i, 'availableToAllocate', 0)
         FROM generate_series(1, 30000) i";
     sqlx::query(statement).execute(&mut connection).await.unwrap();
-    for (from, to) in [(0, 10), (7_000, 7_003), (14_995, 15_100), (29_990, 30_010), (-60, -1)] {
+    for (from, to) in [(0, 10), (700, 703), (1_500, 1_560), (2_990, 3_010), (-300, -250)] {
         let expected: Vec<String> = (1..=30_000)
-            .filter(|i| (from..to).contains(&(i - if i % 3 == 0 { 5 } else { 0 })))
+            .filter(|i| (from * 10..to * 10).contains(&(i - if i % 3 == 0 { 3_000 } else { 0 })))
             .map(|i: i64| format!("e{i}"))
             .collect();
-        let time = |minutes: i64| {
-            (datetime!(2030-01-01 0:00 UTC) + Duration::minutes(minutes)).format(&Rfc3339).unwrap()
+        assert!(expected.len() > 20, "{from} to {to}");
+        let time = |seconds: i64| {
+            (datetime!(2030-01-01 0:00 UTC) + Duration::seconds(seconds)).format(&Rfc3339).unwrap()
         };
         let range = format!("{}&to={}", time(from), time(to));
         for query in ["", "organizationId=usmf&productId=Bike"] {

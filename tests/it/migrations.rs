@@ -55,6 +55,16 @@ async fn what_the_first_release_wrote_is_served_after_all_migrations() {
         let again = post(&service, event["path"].as_str().unwrap(), &event["body"]).await;
         assert_eq!((again.status, again.text.as_str()), (200, event["answer"].as_str().unwrap()));
     }
+    // Its history has them too; what a set moved was not kept then.
+    let history = service.get("/api/environment/shop/events?limit=1000").await.json();
+    let history = history.as_array().unwrap();
+    let asked = told.iter().map(|event| event.pointer("/body/0").unwrap_or(&event["body"]));
+    let ids: Vec<&Value> = asked.map(|body| &body["id"]).collect();
+    assert_eq!(history.iter().map(|event| &event["id"]).collect::<Vec<_>>(), ids);
+    for event in history {
+        let is_known = !["set-on-hand", "unreserve"].contains(&event["operation"].as_str().unwrap());
+        assert_eq!(event.get("effects").is_some(), is_known, "{event}");
+    }
     // It goes on from there: with what was allocated, what was reserved, and another configuration.
     let allocation = &told[3];
     assert_eq!(allocation["path"], "allocation/allocate");

@@ -206,8 +206,10 @@ async fn a_bulk_is_a_dry_run_as_a_whole_or_not_at_all() {
     let refused = service.refuse("onhand", said("a", json!("true")), "invalid-request").await;
     assert_eq!(pointers(&refused), ["/dryRun"]);
     assert_eq!(service.books().await, before);
-    let none = service.post("onhand/bulk?dryRun=true", json!([])).await;
-    assert_eq!((none.status, none.json()), (200, json!([])));
+    for query in ["dryRun=true", "dryRun=true&atomic=true"] {
+        let none = service.post(&format!("onhand/bulk?{query}"), json!([])).await;
+        assert_eq!((none.status, none.json()), (200, json!([])));
+    }
     let done =
         service.post("onhand/bulk?dryRun=false", json!([said("a", json!(false)), stock("b", 1)])).await;
     assert_eq!(done.status, 200, "{}", done.text);

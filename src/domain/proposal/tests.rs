@@ -55,17 +55,17 @@ fn shares(shares: &[(&str, &str)], include_pool: bool) -> Result<Shares, Refusal
 
 /// `20 Store -> Web: 15 min, 30 min` moves 20; and when the target runs dry before and after.
 fn shown(proposal: &Proposal) -> String {
-    let side = |groups: &Option<GroupPath>| {
-        let values =
-            groups.as_ref().map(|path| path.values().iter().map(Value::as_str).collect::<Vec<_>>().join("/"));
-        values.unwrap_or_else(|| "pool".to_owned())
+    let side = |values: &[Value]| match values {
+        [] => "pool".to_owned(),
+        values => values.iter().map(Value::as_str).collect::<Vec<_>>().join("/"),
     };
     let span = |at: Option<Timestamp>| {
         at.map_or_else(|| "never".to_owned(), |at| Span((at.0 - NOW.0) / 1_000_000).to_string())
     };
-    let Proposal { source, target, quantity, exhausted_at_before, exhausted_at_after, .. } = proposal;
+    let Proposal { transfer, quantity, exhausted_at_before, exhausted_at_after, .. } = proposal;
     let times = format!("{}, {}", span(*exhausted_at_before), span(*exhausted_at_after));
-    format!("{quantity} {} -> {}: {times}", side(source), side(target))
+    let [source, target] = transfer.values().map(side);
+    format!("{quantity} {source} -> {target}: {times}")
 }
 
 fn proposals(table: &str, goal: &Goal) -> Proposals {
@@ -368,13 +368,12 @@ fn pairs(groups: &GroupPath) -> Pairs<'static> {
 
 fn request(proposal: &Proposal) -> Request<'static> {
     let quantity = proposal.quantity.to_string().into();
-    match (&proposal.source, &proposal.target) {
-        (None, Some(target)) => Request::Allocate { groups: pairs(target), quantity },
-        (Some(source), None) => Request::Unallocate { groups: pairs(source), quantity },
-        (Some(source), Some(target)) => {
+    match &proposal.transfer {
+        Transfer::FromPool { target } => Request::Allocate { groups: pairs(target), quantity },
+        Transfer::ToPool { source } => Request::Unallocate { groups: pairs(source), quantity },
+        Transfer::Between { source, target } => {
             Request::Reallocate { source_groups: pairs(source), groups: pairs(target), quantity }
         }
-        (None, None) => panic!("the pool gives itself nothing"),
     }
 }
 
@@ -441,7 +440,7 @@ proptest! {
                 prop_assert!(after.0 * before.1 >= before.0 * after.1, "{:?} became {:?}", before, after);
             }
             for (holding, &(left, demand)) in holdings.iter().zip(&after) {
-                let has_given = found.proposals.iter().any(|proposal| proposal.source.as_ref() == Some(&holding.groups));
+                let has_given = found.proposals.iter().any(|proposal| proposal.transfer.values()[0] == holding.groups.values());
                 let needs = demand * i128::from(target_seconds);
                 let is_short = found.remark.contains("needs more stock");
                 prop_assert!(!has_given || is_short || left * i128::from(HOUR) >= needs, "{holding:?} gave what it needs");

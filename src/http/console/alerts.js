@@ -29,17 +29,23 @@ export function sayChanges(before, now) {
   if (said.length) say(said.slice(0, 3).join(" ") + (said.length > 3 ? ` And ${said.length - 3} more.` : ""));
 }
 
-/** Lists alerts; those of the product that is shown can be gone to, and answered by a reallocation. */
+/**
+ * Lists alerts; those of the product that is shown can be gone to, and answered by a reallocation.
+ * One that is listed already stays as it is, so that nothing moves away under a hand.
+ */
 export function showAlerts(choice, alerts, { onShow, onReallocate }) {
   byId("no-alerts").hidden = alerts.length > 0;
-  const items = alerts.map((alert) => {
+  const nameOf = (alert) => JSON.stringify([alert, choice.organization, choice.product]);
+  const listed = new Map([...byId("alerts").children].map((item) => [item.dataset.alert, item]));
+  const items = alerts.map((alert) => listed.get(nameOf(alert)) ?? itemOf(alert));
+  if (items.length !== listed.size || items.some((item, index) => item !== byId("alerts").children[index])) {
+    byId("alerts").replaceChildren(...items);
+  }
+
+  function itemOf(alert) {
     const isHere = isOfProduct(choice, alert);
     const shows = make("button", { type: "button", class: "link", onclick: () => onShow(alert) }, isHere ? placeOf(alert) || "Everywhere" : `${alert.productId}, ${placeOf(alert)}`);
     const moves = make("button", { type: "button", onclick: () => onReallocate(alert) }, "Reallocate to it…");
-    return make("li", { class: "alert", "data-alert": alert.alertId }, make("strong", {}, alert.watch), shows, make("span", { class: "detail" }, alert.detail ?? ""), make("span", { class: "since" }, "since ", clock(alert.openedAt)), isHere && alert.groups && Object.keys(alert.groups).length ? moves : null);
-  });
-  const had = document.activeElement?.closest?.("[data-alert]")?.dataset.alert;
-  byId("alerts").replaceChildren(...items);
-  // Whoever stands on an alert stays on it when the list is made anew.
-  if (had) items.find(({ dataset }) => dataset.alert === had)?.querySelector("button").focus();
+    return make("li", { class: "alert", "data-alert": nameOf(alert) }, make("strong", {}, alert.watch), shows, make("span", { class: "detail" }, alert.detail ?? ""), make("span", { class: "since" }, "since ", clock(alert.openedAt)), isHere && alert.groups && Object.keys(alert.groups).length ? moves : null);
+  }
 }

@@ -54,22 +54,23 @@ export async function ask(address, body) {
 /** What a product is asked for by. */
 export const ofProduct = ({ organization, product }) => [["organizationId", organization], ["productId", product]];
 
+/** How long until what failed is tried again. */
+const AGAIN_MS = 3_000;
+
 /** Runs a task when it is triggered: one at a time, not too often, and once more when it was
- *  triggered in between. */
+ *  triggered in between, or answered that it failed. */
 export function refresher(task, pauseMs) {
   let running = false, wanted = false;
   const run = async () => {
     if (running) return (wanted = true);
     running = true;
     wanted = false;
-    try {
-      await task();
-    } finally {
-      setTimeout(() => {
-        running = false;
-        if (wanted) run();
-      }, pauseMs);
-    }
+    const failed = (await task()) === false;
+    const next = () => {
+      running = false;
+      if (wanted || failed) run();
+    };
+    setTimeout(next, failed ? AGAIN_MS : pauseMs);
   };
   return run;
 }

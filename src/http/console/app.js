@@ -51,6 +51,7 @@ const inView = (part, task) => async () => {
     mine.troubles[part] = error;
   }
   if (mine === view) showTrouble();
+  return !mine.troubles[part];
 };
 
 const refreshBooks = refresher(inView("books", async (mine) => {

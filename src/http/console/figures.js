@@ -48,7 +48,9 @@ export function figuresOf(figures, row) {
   if (parts.length === 0) return null;
   const sum = (name) => parts.reduce((total, part) => total + (part[name] ?? 0n), 0n);
   const buckets = Array.from({ length: MINUTES }, (_, at) => parts.reduce((total, part) => total + part.buckets[at], 0));
-  return { rate: sum("rate"), unmetQuantity: sum("unmetQuantity"), idle: sum("idle"), buckets };
+  const rate = sum("rate"), hours = rough(row.left) / rough(rate);
+  const exhaustedAt = rate > 0n && row.left > 0n ? new Date(Date.now() + hours * 3_600_000).toISOString() : null;
+  return { rate, exhaustedAt, unmetQuantity: sum("unmetQuantity"), idle: sum("idle"), buckets };
 }
 
 function isBelow(key, path) {

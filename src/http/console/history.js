@@ -65,11 +65,16 @@ export class History {
     const { choice } = this;
     const parameters = [...ofProduct(choice), ...Object.entries(choice.place), ...Object.entries(choice.filters), ["order", "newest"], ["limit", PAGE]];
     const events = await this.#read(addressOf(choice.environment, "events", parameters));
-    if (!events || this.isPaged) return;
-    write(byId("history-note"), events.length ? "" : "Nothing happened that these filters let through.");
-    const had = document.activeElement?.closest?.("[data-event]")?.dataset.event;
-    byId("history").replaceChildren(...events.map(rowOf));
-    if (had) byId("history").querySelector(`[data-event="${CSS.escape(had)}"] button`)?.focus();
+    if (!events) return choice !== this.choice;
+    if (this.isPaged) return true;
+    write(byId("history-note"), events.length ? "" : this.next ? "None of the latest; there may be older ones." : "Nothing happened that these filters let through.");
+    // An event never changes: its row stays, and so does the focus in it.
+    const drawn = new Map([...byId("history").children].map((row) => [row.dataset.event, row]));
+    const rows = events.map((event) => drawn.get(event.eventId) ?? rowOf(event));
+    for (const row of drawn.values()) if (!rows.includes(row)) row.remove();
+    rows.forEach((row, index) => {
+      if (byId("history").children[index] !== row) byId("history").insertBefore(row, byId("history").children[index] ?? null);
+    });
   }
 
   async #older() {

@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 use crate::domain::command::Quantities;
 use crate::domain::refusal::{Fault, pointer};
 
-use super::{Form, Members, Text, quantity_text};
+use crate::http::problem::Problem;
+
+use super::{Form, Items, Members, Text, quantity_text};
 
 type List<'a> = Vec<Cow<'a, str>>;
 
@@ -41,6 +43,15 @@ impl<'a> Form<'a> {
         (day, quantities)
     }
 
+    /// A number or a string, as text.
+    pub(in crate::http) fn number_or_text(&mut self, name: &str, expected: &str) -> Option<Cow<'a, str>> {
+        let text = quantity_text(self.raw(name)?);
+        if text.is_none() {
+            self.fault(name, expected);
+        }
+        text
+    }
+
     /// An array of strings.
     pub(in crate::http) fn optional_texts(&mut self, name: &str) -> Option<List<'a>> {
         self.optional(name, "an array of strings").map(list)
@@ -49,6 +60,24 @@ impl<'a> Form<'a> {
     pub(in crate::http) fn texts(&mut self, name: &str) -> List<'a> {
         let texts = self.optional_texts(name);
         self.required(name, texts)
+    }
+
+    /// An array of objects with the same properties.
+    ///
+    /// # Errors
+    /// When one has an unknown property.
+    pub(in crate::http) fn optional_items(
+        &mut self,
+        name: &str,
+        known: &'static [&'static str],
+    ) -> Result<Option<Vec<Form<'a>>>, Problem> {
+        let Some(Items(items)) = self.optional(name, "an array of objects") else { return Ok(None) };
+        let place = pointer(&self.place, name);
+        let mut forms = Vec::with_capacity(items.len());
+        for (index, raw) in items.into_iter().enumerate() {
+            forms.push(Form::read_at(&format!("{place}/{index}"), raw, known)?);
+        }
+        Ok(Some(forms))
     }
 
     /// An array of arrays of strings.

@@ -161,33 +161,22 @@ fn balance(events: &[&Happened]) -> i128 {
     sum(Kind::Allocated) + sum(Kind::In) - sum(Kind::Returned) - sum(Kind::Out) - sum(Kind::Consumed)
 }
 
+fn within<'a>(events: &[&'a Happened], begin: i64, end: i64) -> Vec<&'a Happened> {
+    events.iter().copied().filter(|one| begin <= one.at && one.at < end).collect()
+}
+
 fn figures(spots: &[Vec<&Happened>], (from, to, window_from): (i64, i64, i64)) -> Map<String, Value> {
-    let within = |begin: i64, end: i64, events: &[&Happened]| -> Vec<Happened> {
-        let inside = |one: &&&Happened| begin <= one.at && one.at < end;
-        events.iter().filter(inside).map(|one| (*one).clone()).collect()
-    };
     let all: Vec<&Happened> = spots.iter().flatten().copied().collect();
-    let before = within(i64::MIN, to, &all);
-    let before: Vec<&Happened> = before.iter().collect();
-    let moved = within(from, to, &all);
-    let moved: Vec<&Happened> = moved.iter().collect();
-    let at_start = within(i64::MIN, from, &all);
-    let at_start = balance(&at_start.iter().collect::<Vec<_>>());
-    let in_window = |events: &[&Happened]| {
-        sum(&within(window_from, to, events).iter().collect::<Vec<_>>(), Kind::Consumed)
-    };
+    let before = within(&all, i64::MIN, to);
+    let moved = within(&all, from, to);
+    let at_start = balance(&within(&all, i64::MIN, from));
+    let in_window = |events: &[&Happened]| sum(&within(events, window_from, to), Kind::Consumed);
     let consumed = sum(&moved, Kind::Consumed);
     let there_was = at_start + sum(&moved, Kind::Allocated) + sum(&moved, Kind::In)
         - sum(&moved, Kind::Returned)
         - sum(&moved, Kind::Out);
-    let idle: i128 = spots
-        .iter()
-        .filter(|events| in_window(events) == 0)
-        .map(|events| {
-            let before = within(i64::MIN, to, events);
-            balance(&before.iter().collect::<Vec<_>>())
-        })
-        .sum();
+    let is_idle = |events: &&Vec<&Happened>| in_window(events) == 0;
+    let idle: i128 = spots.iter().filter(is_idle).map(|events| balance(&within(events, i64::MIN, to))).sum();
     let seconds = i128::from(((to - window_from) / SECOND).max(1));
     let (left, going) = (balance(&before), in_window(&all));
     let mut record = Map::new();
@@ -202,7 +191,7 @@ fn figures(spots: &[Vec<&Happened>], (from, to, window_from): (i64, i64, i64)) -
     say("balance", number(left));
     say(
         "sellThrough",
-        if there_was == 0 { Value::Null } else { number(quotient(consumed * 1_000_000, there_was)) },
+        if there_was <= 0 { Value::Null } else { number(quotient(consumed * 1_000_000, there_was)) },
     );
     say("consumptionRate", number(quotient(going * 3_600, seconds)));
     let exhausted = (going > 0).then(|| rfc3339((to / SECOND + (left * seconds / going) as i64) * SECOND));
@@ -215,17 +204,19 @@ fn figures(spots: &[Vec<&Happened>], (from, to, window_from): (i64, i64, i64)) -
     record
 }
 
-/// Rounded, halves up: nothing here is negative.
+/// Rounded, halves up, of what is not negative. (Balances may be, in the minutes in which the clocks
+/// of two instances differ.)
 fn quotient(numerator: i128, denominator: i128) -> i128 {
     (2 * numerator + denominator) / (2 * denominator)
 }
 
 /// A number as the service writes it.
 fn number(millionths: i128) -> Value {
-    let (whole, fraction) = (millionths / 1_000_000, millionths % 1_000_000);
+    let sign = if millionths < 0 { "-" } else { "" };
+    let (whole, fraction) = (millionths.abs() / 1_000_000, millionths.abs() % 1_000_000);
     let text = match fraction {
-        0 => whole.to_string(),
-        _ => format!("{whole}.{}", format!("{fraction:06}").trim_end_matches('0')),
+        0 => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{}", format!("{fraction:06}").trim_end_matches('0')),
     };
     serde_json::from_str(&text).unwrap()
 }

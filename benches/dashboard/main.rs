@@ -1,0 +1,205 @@
+//! What a dashboard costs those who sell: consumes a second of one hot product, with and without
+//! somebody who asks for the analytics of 10,000 balances every second. The real program over a
+//! private PostgreSQL with full durability, over HTTP; with and without take turns, slot by slot.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_arithmetic,
+    reason = "a benchmark measures, and ends when it cannot go on"
+)]
+#![allow(unreachable_pub, reason = "the modules of one binary")]
+
+#[path = "../flash_sale/connection.rs"]
+#[allow(dead_code, reason = "another benchmark needs more of it")]
+mod connection;
+#[path = "../growth/load.rs"]
+#[allow(dead_code, reason = "another benchmark needs more of it")]
+mod load;
+#[path = "../growth/service.rs"]
+#[allow(dead_code, reason = "another benchmark needs more of it")]
+mod service;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use ringfence::embedded::Embedded;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
+
+use connection::Connection;
+use load::{Body, Client};
+use service::Service;
+
+/// What the consumes a second are to be at least, with the dashboard to without.
+const TARGET: f64 = 0.95;
+/// Products, and group paths of each.
+const PRODUCTS: usize = 100;
+const PATHS: usize = 100;
+
+const CONFIGURATION: &str = r#"{
+    "dimensions": ["siteId", "locationId"], "requiredDimensions": 2,
+    "dataSources": {"pos": {"measures": ["inbound"]}},
+    "allocation": {"groups": ["channel", "shop"], "availableToAllocate": "pos.inbound - @iv.@allocated"}}"#;
+
+/// Measures a sale with and without a dashboard.
+#[derive(Parser)]
+struct Cli {
+    /// Pairs of slots, of whose ratios the median is taken.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// How long each slot lasts.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    seconds: u16,
+    /// Clients that sell.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    clients: u16,
+    /// What cargo says.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let cli = Cli::parse();
+    // One thread: the cores are for the service and its database.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let directory = std::env::temp_dir().join(format!("ringfence-dashboard-{}", std::process::id()));
+    let done = runtime.block_on(async {
+        let embedded = Embedded::start(&directory).await.expect("PostgreSQL is installed");
+        let done = tokio::spawn(measure(cli, embedded.options())).await;
+        embedded.stop().await;
+        done.is_ok()
+    });
+    let _ = std::fs::remove_dir_all(directory);
+    std::process::exit(if done { 0 } else { 1 });
+}
+
+async fn measure(cli: Cli, server: PgConnectOptions) {
+    let mut connection = PgConnection::connect_with(&server).await.expect("the server answers");
+    sqlx::query("CREATE DATABASE dashboard").execute(&mut connection).await.expect("a new database");
+    let database = server.database("dashboard");
+    let service = Service::start(&database, &[]);
+    allocate(service.address).await;
+    eventually_all(service.address).await;
+
+    let time = Duration::from_secs(u64::from(cli.seconds));
+    let consume: Body = Arc::new(|body, random| {
+        let id = random.id();
+        *body = event(
+            &id,
+            0,
+            &format!(
+                r#""groups":{{"channel":"Online","shop":"0"}},"quantity":1,"physicalMeasures":{{"pos":{{"inbound":"Subtraction"}}}}"#
+            ),
+        );
+    });
+    let path = "/api/environment/dashboard/allocation/consume";
+    let slot = || load::run(service.address, path, cli.clients.into(), time, &consume);
+    let (mut ratios, mut all) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let mut refreshes = Vec::new();
+    for round in 0..cli.rounds {
+        let mut figures = [0.0; 2];
+        // Whoever comes second meets larger tables.
+        for with in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let dashboard = (with == 1).then(|| tokio::spawn(watch(service.address)));
+            figures[with] = slot().await.accepted_per_second;
+            if let Some(dashboard) = dashboard {
+                dashboard.abort();
+                let _ = dashboard.await;
+                refreshes.push(refresh(&mut Connection::open(service.address).await).await.0);
+            }
+            all[with].push(figures[with]);
+        }
+        ratios.push(figures[1] / figures[0]);
+    }
+    let [without, with] = all.map(median);
+    let (ratio, refresh) = (median(ratios), median(refreshes));
+    let judgement = if ratio >= TARGET { "met" } else { "missed" };
+    println!(
+        "consumes a second, {} pairs of slots of {time:?}, {} clients, {} balances",
+        cli.rounds,
+        cli.clients,
+        PRODUCTS * PATHS
+    );
+    println!("without {without:.0}, with a dashboard {with:.0}; a refresh takes {:.0} ms", refresh * 1e3);
+    println!("ratio {ratio:.3}, of {TARGET}: {judgement}");
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn event(id: &str, product: usize, members: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","organizationId":"usmf","productId":"Product{product:03}","dimensions":{{"siteId":"1","locationId":"11"}},{members}}}"#
+    )
+}
+
+/// Sets stock aside for every group path.
+async fn allocate(address: SocketAddr) {
+    let mut client = Connection::open(address).await;
+    client.body().extend_from_slice(CONFIGURATION.as_bytes());
+    let head = format!(
+        "PUT /api/environment/dashboard/configuration HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: "
+    );
+    let answer = client.exchange(&head).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let mut tasks = JoinSet::new();
+    for product in 0..PRODUCTS {
+        tasks.spawn(async move {
+            let mut client = Client::open(address, "/api/environment/dashboard/onhand").await;
+            client
+                .post(&event(
+                    &format!("stock {product}"),
+                    product,
+                    r#""quantities":{"pos":{"inbound":1000000000000}}"#,
+                ))
+                .await;
+            let mut client = Client::open(address, "/api/environment/dashboard/allocation/allocate").await;
+            for path in 0..PATHS {
+                let members =
+                    format!(r#""groups":{{"channel":"Online","shop":"{path}"}},"quantity":1000000000"#);
+                client.post(&event(&format!("share {product} {path}"), product, &members)).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// Asks for the analytics of all balances. Answers how long that took, in seconds, and how many there are.
+async fn refresh(client: &mut Connection) -> (f64, usize) {
+    let began = Instant::now();
+    client.body();
+    let head = "GET /api/environment/dashboard/allocation/analytics?limit=10000 HTTP/1.1\r\nhost: ringfence\r\ncontent-length: ";
+    let answer = client.exchange(head).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let records = answer.body.windows(8).filter(|bytes| bytes == b"\"shop\":\"").count();
+    (began.elapsed().as_secs_f64(), records)
+}
+
+/// Waits until all balances are known to the analytics.
+async fn eventually_all(address: SocketAddr) {
+    let mut client = Connection::open(address).await;
+    let began = Instant::now();
+    while refresh(&mut client).await.1 < PRODUCTS * PATHS {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "the analytics have no {PRODUCTS} × {PATHS} balances"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Refreshes every second, until it is stopped.
+async fn watch(address: SocketAddr) {
+    let mut client = Connection::open(address).await;
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        refresh(&mut client).await;
+    }
+}

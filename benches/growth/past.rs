@@ -1,0 +1,114 @@
+//! Questions about the past: how long they take over ledgers of any size, and what snapshots cost.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringfence::domain::snapshot::EVENTS_MIN;
+use ringfence::store::{Isolation, connection_options, snapshots};
+use sqlx::{Connection, PgConnection};
+
+use crate::compare::{Bench, Case, median};
+use crate::growth::WORKING_SET;
+use crate::load::{self, Body};
+use crate::seed::{Database, Size};
+
+const BALANCES: &str = "/api/environment/growth/allocation/query";
+const ON_HAND: &str = "/api/environment/growth/onhand/indexquery";
+const AS_OF_MAX_MS: f64 = 100.0;
+/// Events that a question is about any of: more than there are between two snapshots.
+const WINDOW: u64 = 20_000;
+/// Event ids of a chunk, as the service takes them.
+const CHUNK: i64 = 10_000;
+
+/// The balances and the stock of one product with so many events, in the middle of them and near the
+/// end, beside the same question about now.
+pub async fn past(bench: &mut Bench) {
+    let sizes = [100_000, 1_000_000, 10_000_000]
+        .map(|events| (events, Size { products: WORKING_SET, events, ..Size::default() }));
+    let sizes: Vec<_> = sizes.into_iter().filter(|&(label, _)| label <= bench.most).collect();
+    println!("\n== the past ==");
+    let mut first = None;
+    for (label, size) in sizes {
+        let database = Database::seed(&bench.server, &format!("past_{label}"), size).await;
+        take(&database).await;
+        let service = crate::service::Service::start(&database.options, &[]);
+        let case = Case { label, database, service };
+        let middle = measure(bench, &case).await;
+        let first = *first.get_or_insert(middle);
+        println!("{label:>10} the middle, to that of the smallest ledger: {:.2}x", middle / first);
+        bench.end(vec![case]).await;
+    }
+}
+
+/// Has those who follow the ledger follow it: snapshots in earnest, the others as if they had.
+async fn take(database: &Database) {
+    let limit = std::time::Duration::from_secs(600);
+    let options = connection_options(database.options.clone(), Isolation::ReadCommitted, limit);
+    let mut connection = PgConnection::connect_with(&options).await.expect("the server answers");
+    let last = database.size.ledger() as i64;
+    let (began, mut after) = (Instant::now(), 0);
+    while after < last {
+        let until = last.min(after + CHUNK);
+        let mut transaction = connection.begin().await.expect("a transaction");
+        snapshots::follow(&mut transaction, (after, until), EVENTS_MIN).await.expect("snapshots");
+        transaction.commit().await.expect("its end");
+        after = until;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let size: (i64, i64) =
+        sqlx::query_as("SELECT count(*), pg_total_relation_size('snapshot') FROM snapshot")
+            .fetch_one(&mut connection)
+            .await
+            .expect("their size");
+    println!(
+        "{}: {} snapshots, {} MiB, taken in {seconds:.1} s: {:.1} us an event",
+        database.name,
+        size.0,
+        size.1 >> 20,
+        seconds * 1e6 / last as f64,
+    );
+    let names =
+        "INSERT INTO follower SELECT unnest(ARRAY['snapshots', 'activity']), max(event_id) FROM ledger";
+    sqlx::query(names).execute(&mut connection).await.expect("followers");
+    sqlx::query("VACUUM (ANALYZE)").execute(&mut connection).await.expect("a vacuum");
+}
+
+/// Measures every question. Answers the median of the balances in the middle.
+async fn measure(bench: &mut Bench, case: &Case) -> f64 {
+    let last = case.database.size.ledger();
+    let points =
+        [("now", None), ("in the middle", Some(last / 2)), ("near the end", Some(last - WINDOW - 7))];
+    let mut middle = 0.0;
+    for (path, what) in [(BALANCES, "balances"), (ON_HAND, "on hand")] {
+        for (place, from) in points {
+            let body: Body = Arc::new(move |text, random| {
+                text.push('{');
+                if let Some(from) = from {
+                    let _ = write!(text, r#""asOf":{},"#, from + random.below(WINDOW));
+                }
+                text.push_str(match path {
+                    BALANCES => r#""organizationId":"usmf","productId":"Past","dimensions":{"siteId":"1","locationId":"11","colorId":"N000000"}}"#,
+                    _ => r#""filters":{"organizationId":["usmf"],"productId":["Past"]},"groupByValues":["colorId"],"returnNegative":true}"#,
+                });
+            });
+            let mut rounds = Vec::new();
+            for _ in 0..bench.rounds {
+                rounds.push(load::run(case.service.address, path, 1, bench.time, &body).await);
+            }
+            let [p50, p99] =
+                [0.5, 0.99].map(|share| median(rounds.iter().map(|one| one.percentile_ms(share))));
+            println!("{:>10} {what} {place}: p50 {p50:.2} ms, p99 {p99:.2} ms", case.label);
+            if from.is_none() {
+                continue;
+            }
+            if path == BALANCES && place == "in the middle" {
+                middle = p50;
+            }
+            let what = format!("{what} as of an event {place} of {} events, p99", case.label);
+            let met = Some(p99 < AS_OF_MAX_MS);
+            bench.figure(what, format!("under {AS_OF_MAX_MS} ms"), format!("{p99:.2} ms"), met);
+        }
+    }
+    middle
+}

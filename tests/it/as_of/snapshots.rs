@@ -1,0 +1,142 @@
+//! Snapshots are taken while the service works, and held against the ledger.
+
+use ringfence::domain::snapshot::EVENTS_MIN;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::requests::{allocation, changed, stock};
+use crate::support::{Service, eventually};
+
+use super::{alone, ask, connect, follow, questions, run, snapshots};
+
+/// Posts so many on-hand changes of the bicycle, in bulks.
+async fn post(service: &Service, name: &str, events: u64) {
+    for bulk in 0..events.div_ceil(500) {
+        let lines =
+            (bulk * 500..events.min(bulk * 500 + 500)).map(|index| stock(&format!("{name} {index}"), 1));
+        let answer = service.post("onhand/bulk", lines.collect::<Value>()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+}
+
+/// Most events of the bicycle between two snapshots, and before the first.
+async fn longest_gap(connection: &mut PgConnection) -> i64 {
+    let gaps = "SELECT coalesce(max(events), 0) FROM (
+                    SELECT count(*) AS events FROM ledger l
+                    WHERE l.product_id = 'Bike' AND l.event_id <= (SELECT max(event_id) FROM snapshot)
+                    GROUP BY (SELECT min(s.event_id) FROM snapshot s WHERE s.event_id >= l.event_id)) g";
+    sqlx::query_scalar(gaps).fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_service_takes_snapshots_and_takes_them_again_where_they_are_gone() {
+    let service = Service::start().await;
+    service.configure(crate::support::bicycles()).await;
+    let mut connection = connect(&service).await;
+    post(&service, "first", EVENTS_MIN * 3 + 10).await;
+    eventually("three snapshots", async || snapshots(&mut connection, "Bike").await == 3).await;
+    assert_eq!(longest_gap(&mut connection).await, EVENTS_MIN as i64);
+    let point = json!(EVENTS_MIN * 2 + 5);
+    let before = ask(&service, "test", &questions()[4], Some(point.clone())).await.text;
+    // It is read: without what comes before it, nothing else could tell.
+    run(&mut connection, "SET session_replication_role = replica; CREATE TABLE hidden AS TABLE ledger; DELETE FROM ledger WHERE event_id < 900").await;
+    assert_eq!(ask(&service, "test", &questions()[4], Some(point.clone())).await.text, before);
+    run(&mut connection, "INSERT INTO ledger OVERRIDING SYSTEM VALUE SELECT * FROM hidden WHERE event_id < 900; DROP TABLE hidden").await;
+    run(&mut connection, "DELETE FROM snapshot").await;
+    assert_eq!(ask(&service, "test", &questions()[4], Some(point.clone())).await.text, before);
+    post(&service, "second", EVENTS_MIN).await;
+    eventually("four snapshots", async || snapshots(&mut connection, "Bike").await == 4).await;
+    assert_eq!(longest_gap(&mut connection).await, EVENTS_MIN as i64);
+    assert_eq!(service.verify().await as u64, EVENTS_MIN * 4 + 10);
+    service.stop().await;
+}
+
+/// The more a product has, the fewer snapshots it gets: no event pays for more than one entry.
+#[tokio::test]
+async fn a_product_of_many_nodes_is_written_less_often() {
+    let service = Service::start().await;
+    service.configure(crate::support::bicycles()).await;
+    let mut connection = alone(&service).await;
+    for index in 0..60 {
+        let place = json!({"siteId": "1", "locationId": "11", "colorId": format!("c{}", index % 20)});
+        service.grant("onhand", changed(stock(&format!("{index}"), 1), json!({"dimensions": place}))).await;
+    }
+    follow(&mut connection, 0, 2).await;
+    let taken: Vec<i64> = sqlx::query_scalar("SELECT event_id FROM snapshot ORDER BY event_id")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    // As many events as it has entries by then, the node above and twenty colours; read in pairs.
+    assert_eq!(taken, [22, 43]);
+    service.stop().await;
+}
+
+/// What verification says of the database, without the place that all of it begins with.
+async fn found(connection: &mut PgConnection) -> Vec<String> {
+    let report = ringfence::verify::verify(connection).await.unwrap();
+    report
+        .differences
+        .iter()
+        .map(|what| what.strip_prefix("environment test: ").unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn verify_names_a_snapshot_that_is_not_what_the_ledger_gives() {
+    let service = Service::start().await;
+    service.configure(crate::support::bicycles()).await;
+    let mut connection = alone(&service).await;
+    for index in 0..4 {
+        service.grant("onhand", stock(&format!("stock {index}"), 10)).await;
+    }
+    service.grant("allocation/allocate", allocation("a", "Online/VIP", 4)).await;
+    let reserving = json!({"physicalMeasures": {"@iv": {"@softreserved": "Addition"}}});
+    let order = changed(allocation("c", "Online/VIP", 1), reserving);
+    service.grant("allocation/consume", order).await;
+    for (index, product) in ["Bike", "Bike", "Helmet", "Helmet"].iter().enumerate() {
+        let more = changed(stock(&format!("more {index}"), 8), json!({"productId": product}));
+        service.grant("onhand", more).await;
+    }
+    follow(&mut connection, 0, 1).await;
+    service.stop().await;
+    assert_eq!(found(&mut connection).await, Vec::<String>::new());
+    let taken: Vec<i64> = sqlx::query_scalar("SELECT event_id FROM snapshot ORDER BY 1")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(taken, [2, 4, 8, 10]);
+    run(&mut connection, "CREATE TABLE saved AS TABLE snapshot").await;
+    let replaced = |from: &str, to: &str, event: i64| {
+        format!(
+            "UPDATE snapshot SET stock = replace(stock::text, '{from}', '{to}')::json WHERE event_id = {event}"
+        )
+    };
+    let at = "the snapshot of usmf/Bike at event 8";
+    let red = "at siteId=1, locationId=11, colorId=red: the balance of channel=Online, customerGroup=VIP is";
+    for (change, expected) in [
+        (replaced("\"allocated\":3", "\"allocated\":2", 8), format!("{at} {red} allocated 2, ")),
+        (
+            replaced("\"version\":8", "\"version\":9", 8),
+            format!("{at} at siteId=1, locationId=11: the version is 9, the ledger gives 8"),
+        ),
+        (replaced(",1,1]]", ",1,0.5]]", 8), format!("{at}: reservation ")),
+        (replaced("\"nodes\"", "\"knots\"", 8), format!("{at} is not readable: ")),
+        (replaced("\"own\":[", "\"own\": [", 8), format!("{at} is not written as the service writes it")),
+        (
+            "UPDATE snapshot SET product_id = 'Lamp' WHERE event_id = 4".to_owned(),
+            "the snapshot of usmf/Lamp at event 4 is of no event of the product".to_owned(),
+        ),
+        (
+            "UPDATE snapshot SET event_id = 19 WHERE event_id = 10".to_owned(),
+            "the snapshot of usmf/Helmet at event 19 is of no event of the product".to_owned(),
+        ),
+    ] {
+        assert_eq!(run(&mut connection, &change).await, 1, "{change}");
+        let found = found(&mut connection).await;
+        assert!(found[0].starts_with(&expected), "{change}: {found:#?}");
+        run(&mut connection, "TRUNCATE snapshot; INSERT INTO snapshot TABLE saved").await;
+    }
+    run(&mut connection, "UPDATE snapshot SET environment_id = 'ghost' WHERE event_id = 8").await;
+    let report = ringfence::verify::verify(&mut connection).await.unwrap();
+    assert_eq!(report.differences, ["environment ghost: is not there, but has 1 rows in snapshot"]);
+}
