@@ -183,10 +183,13 @@ async fn nothing_is_done_for_a_key_once_its_revocation_is_answered() {
 async fn a_command_does_not_read_its_key_but_whatever_only_reads_does() {
     let (service, _) = Service::with_auth().await;
     let consumer = key(&service.database, "test", Role::Consumer, Scope::default()).await;
+    let other = key(&service.database, "test", Role::Consumer, Scope::default()).await;
     problem(&consume(&service, &consumer, "first").await, "insufficient-allocation");
+    problem(&consume(&service, &other, "first").await, "insufficient-allocation");
     // Behind the service's back, so with no new version of the configuration.
     execute(&service.database, "UPDATE api_key SET revoked_at = now() WHERE role = 'consumer'").await;
     problem(&consume(&service, &consumer, "second").await, "insufficient-allocation");
+    assert_eq!(ask(&service, &other).await, 401);
     // A dry run is guarded by no version, so it reads.
     let mut dry = json!({"dryRun": true, "groups": {"channel": "Web"}, "quantity": 1});
     let event = stock("third", 1);
