@@ -76,10 +76,6 @@
 //!       begin
 //!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
-//!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled, for who reads it on
-//!     - `reservations.rs` finds and lists reservations; `situation.rs` is what proposals are made of
-//!     - `analytics.rs` reads activity; `follow.rs` how far those are who follow the ledger;
-//!       `activity.rs` what was done with what is set aside; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
 //!     - `keys.rs` makes, finds and revokes keys
@@ -99,15 +95,11 @@
 //!     - `access.rs` roles, and what they are narrowed to; `key.rs` the text of a key
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
+//!     - `activity.rs` what was done with what is set aside, by the minute; `analytics.rs` what is said of
+//!       it; `unmet.rs` counts demand that was not met
+//!     - `history.rs` which events are asked for, and what an event did
 //!     - `watch.rs` what is watched for, and when it is told; `webhook.rs` where to, and how it is signed
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
-//!       the minute; `unmet.rs` counts demand that was not met
-//!     - `history.rs` which events are asked for, and what an event did
 //!     - `replay.rs` an event once more; `snapshot.rs` a product as text, for a replay to go on from
-//!     - `analytics.rs` what is said of activity; `activity.rs` what was done with what is set aside, by
-//!       the minute; `unmet.rs` counts demand that was not met
-//!     - `history.rs` which events are asked for, and what an event did
-//!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `decide.rs` what a command does; `stories.rs` tests that a planner could read
 //!
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
@@ -286,6 +278,17 @@
 //! is, and makes nothing but text of what it is told. The feed only tells it that something happened;
 //! what is, it reads anew, a few times a second at most. So a page costs the same however fast its
 //! product sells, and cannot drift from the books. See `http/console/app.js`.
+//! **Watches judge what is there, not what an event said.** An event only tells where to look; what is
+//! judged is the balance or the node as it is then, so that a new watch, a new formula, time itself and
+//! an erased product need no other way than a page of subjects to be judged. What came and went between
+//! two looks is not told; whatever is still the case always is. One instance at a time writes alerts,
+//! so their numbers are in the order of the commits: who reads them on needs no horizon.
+//!
+//! **A notice is delivered by whoever holds its lane.** A lane is one product at one webhook, taken for a
+//! time and not by a lock: a receiver that does not answer must keep no transaction open. A lane is there
+//! as long as something is pending in it, and is looked for by when it is due, so that looking costs as
+//! much as there is to do, however long the outbox. `deliver/` connects by itself, without a client that
+//! resolves names or follows redirects: the address that was looked at is the one connected to.
 //! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
 //! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
 //! shown an event before all that have a lower id are there or never will be. Who could still have

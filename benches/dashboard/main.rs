@@ -91,9 +91,7 @@ async fn measure(cli: Cli, server: PgConnectOptions) {
         *body = event(
             &id,
             0,
-            &format!(
-                r#""groups":{{"channel":"Online","shop":"0"}},"quantity":1,"physicalMeasures":{{"pos":{{"inbound":"Subtraction"}}}}"#
-            ),
+            r#""groups":{"channel":"Online","shop":"0"},"quantity":1,"physicalMeasures":{"pos":{"inbound":"Subtraction"}}"#,
         );
     });
     let path = "/api/environment/dashboard/allocation/consume";

@@ -14,8 +14,8 @@ use super::quantity::Quantity;
 use super::schedule::{Schedule, day};
 use super::state::{Balance, Measures, Node, Reservation, ReservationId, Stock};
 
-/// Fewest events of a product between two snapshots of it. See `benches/README.md` for what it
-/// was measured by.
+/// Fewest events of a product between two snapshots of it: few enough to be replayed while somebody
+/// waits. `benches/growth` measures what they cost, and what is gained.
 pub const EVENTS_MIN: u64 = 500;
 /// Most entries that a snapshot has. Whatever has more is replayed from further back.
 pub const ENTRIES_MAX: u64 = 500_000;

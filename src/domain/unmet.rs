@@ -96,7 +96,7 @@ mod tests {
         let groups = GroupPath::stored(vec![value(&path.to_string())]);
         let operation = Operation::Consume { groups, quantity: Quantity::units(2), modifiers: Vec::new() };
         let path = DimensionPath::default();
-        Command { id: value(&number.to_string()), product, path, operation, note: None }
+        Command { id: value(&number.to_string()), product, path, operation, note: None, explain: false }
     }
 
     #[test]

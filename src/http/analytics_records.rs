@@ -226,9 +226,7 @@ impl Sheet<'_> {
         columns.extend(self.grouping.organization.then(|| "organizationId".to_owned()));
         columns.extend(self.grouping.product.then(|| "productId".to_owned()));
         let dimensions = self.configuration.dimensions().names();
-        columns.extend(
-            self.grouping.dimensions.then(|| names("dimensions", dimensions)).unwrap_or_else(Vec::new),
-        );
+        columns.extend(if self.grouping.dimensions { names("dimensions", dimensions) } else { Vec::new() });
         columns.extend::<Vec<String>>(names("groups", self.configuration.groups().names()));
         let figures = [
             "from",

@@ -9,6 +9,7 @@ use crate::domain::document::Document;
 use crate::domain::inventory_visibility;
 use crate::domain::name::Value;
 use crate::domain::query::Question;
+use crate::domain::watch::{Label, Watch};
 
 use super::allocation::{read_allocate, read_consume, read_reallocate, read_unallocate};
 use super::form::items;
@@ -18,7 +19,7 @@ use super::reserve::{read_reserve, read_unreserve};
 use super::running::Reader;
 use super::{
     analytics_question, balances, configuration, events, hardupdate, onhand_query, onhand_records,
-    partitions, products, proposals, reservations, schedule,
+    partitions, products, proposals, reservations, schedule, watches, webhooks,
 };
 
 /// A command, or the body of the answer that says why it is none.
@@ -52,6 +53,8 @@ pub const REQUESTS: &[&str] = &[
     "allocation/proposals",
     "allocation/analytics?",
     "events?",
+    "watches/low",
+    "webhooks/one",
 ];
 
 /// Reads a text as a request, under a configuration: the commands that it asks for, of which a
@@ -92,6 +95,8 @@ pub fn read(request: &str, text: &[u8], configuration: &Configuration) -> Vec<Li
             Ok(())
         })),
         "allocation/analytics?" => none(analytics(&address(text), configuration)),
+        "watches/low" => none(watch(text, configuration)),
+        "webhooks/one" => none(webhook(text)),
         "events?" => none(events::Asked::read(&address(text)).and_then(|asked| {
             asked.filter(configuration)?;
             Ok(())
@@ -140,6 +145,16 @@ fn on_hand(
     let (asked, question) = read?;
     onhand_records::select(configuration, &asked, &question)?;
     Ok(())
+}
+
+fn watch(text: &[u8], configuration: &Configuration) -> Result<(), Problem> {
+    Watch::new(configuration, &watches::read(text, None)?)?;
+    Ok(())
+}
+
+fn webhook(text: &[u8]) -> Result<(), Problem> {
+    let name = Label::parse("one").map_err(|error| Problem::invalid("/name", error))?;
+    webhooks::read(text, &name, false).map(drop)
 }
 
 /// What time it is makes no difference to what can be read.

@@ -57,6 +57,19 @@ FITTING = {
     "actor": ["ann"],
     "reference": ["SO-1/1"],
     "reason": ["a promotion"],
+    "rule": [
+        {"balanceAtOrBelow": 100, "clearAbove": "200.5"},
+        {"percentLeftAtOrBelow": 50},
+        {"exhaustedWithinSeconds": 3600, "windowSeconds": 60},
+        {"overAllocated": True},
+        {"idleForSeconds": 60},
+        {"unmetAbove": 1, "withinSeconds": 3600},
+    ],
+    # Whoever is told of alerts there: nobody is, as it is a private address.
+    "url": ["https://localhost/hook"],
+    "watches": [["low"]],
+    "secret": ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"],
+    "enabled": [True, False],
     "atpfromdate": [day(0), day(3)],
     "atptodate": [day(5), day(60)],
 }

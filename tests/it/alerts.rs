@@ -88,7 +88,7 @@ async fn the_live_feed_tells_of_alerts_and_is_resumed_without_a_gap() {
     let mut of_group = Reader::open(&service.base, "group.channel=Online", None).await;
     service.grant("allocation/allocate", super::requests::allocation("a", "Online", 5)).await;
     let opened = told(&mut now, 1).await.remove(0);
-    assert_eq!(told(&mut of_group, 1).await, [opened.clone()]);
+    assert_eq!(told(&mut of_group, 1).await, std::slice::from_ref(&opened));
     let alert = service.open_alerts(1).await.remove(0);
     let expected = json!({"type": "alert.opened", "timestamp": alert["openedAt"], "data": alert});
     assert_eq!(opened, expected);

@@ -25,6 +25,8 @@ const FIGURES_PAUSE_MS = 3_000;
 const ALERTS_PAUSE_MS = 1_000;
 /** Projections and alerts also change when nothing happens. */
 const TIMES_MS = 15_000;
+/** They follow what happened by about a second. */
+const LAG_MS = 2_000;
 /** Places that are opened at first, where something is allocated and there are no more. */
 const OPEN_PLACES_MAX = 60;
 
@@ -186,7 +188,12 @@ async function show(wanted) {
 function listen() {
   view.stop();
   if (document.hidden || !view.choice.configuration || !view.choice.product) return;
-  const onEvent = () => (refreshBooks(), refreshFigures(), history.hear());
+  let lagging;
+  const onEvent = () => {
+    refreshAll();
+    clearTimeout(lagging);
+    lagging = setTimeout(() => (refreshFigures(), refreshAlerts()), LAG_MS);
+  };
   view.stop = follow(view.choice, { onEvent, onAlert: refreshAlerts, onState: showState });
 }
 

@@ -220,9 +220,7 @@ async fn what_is_asked_about_any_event_is_answered_as_it_was_then() {
     let service = history.service;
     assert_eq!(history.configured, documents.len(), "every configuration was there");
     assert!(then.len() as u64 > STEPS / 2, "{} of {STEPS} were granted", then.len());
-    for product in ["Bike", "Helmet", "Lamp"] {
-        assert!(snapshots(&mut connection, product).await > 0, "{product}");
-    }
+    assert!(snapshots(&mut connection, "Bike").await > 2);
     let check = async |every: usize| {
         for (event_id, answers) in then.iter().step_by(every) {
             for (question, expected) in questions.iter().zip(answers) {
