@@ -223,7 +223,7 @@ impl FromRequestParts<App> for Named {
 /// nothing.
 #[utoipa::path(
     delete, path = "/api/environment/{environmentId}/keys/{prefix}", tag = "access", operation_id = "revokeKey",
-    params(Environment, ("prefix" = String, Path, description = "The first part of the key's text: `rf_` and 8 letters.")),
+    params(Environment, ("prefix" = String, Path, pattern = "^rf_[a-z]{8}$", description = "The first part of the key's text: `rf_` and 8 letters.")),
     responses(
         (status = 204, description = "It is revoked."),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),

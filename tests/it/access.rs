@@ -138,7 +138,9 @@ async fn a_key_that_is_revoked_is_good_for_nothing_on_any_instance() {
 /// when the key was revoked already.
 async fn take(service: Arc<Service>, key: String, worker: usize, revoked: Arc<AtomicBool>) -> usize {
     let mut late = 0;
-    for count in 0.. {
+    let mut count = 0;
+    while late < 20 {
+        count += 1;
         let is_late = revoked.load(Ordering::SeqCst);
         let event = stock(&format!("{worker}-{count}"), 1);
         let answer = service.with_key(&key, Method::POST, "onhand", event).await;
