@@ -21,7 +21,8 @@ RUN touch src/lib.rs src/main.rs \
 FROM debian:12.12-slim
 COPY --from=build /build/target/release/ringfence /usr/local/bin/ringfence
 USER 65532:65532
-ENV RINGFENCE_LISTEN=0.0.0.0:8080
+# The container is reached from outside of it, so requests need a key: `ringfence key create`.
+ENV RINGFENCE_LISTEN=0.0.0.0:8080 RINGFENCE_AUTH=true
 EXPOSE 8080
 # There is no curl in here; bash can open a connection too.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \

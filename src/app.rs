@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::embedded::{Embedded, EmbeddedError};
 use crate::follow::{self, Followers};
 use crate::http::{self, server};
+use crate::oidc::Tokens;
 use crate::settings::{Database, Serve};
 use crate::store::{self, Isolation, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -41,6 +42,17 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// Everybody could use it.
+    #[error(
+        "{0} can be reached from other machines, and without authentication anybody there could do anything: give --auth (RINGFENCE_AUTH=true) and make a key with `ringfence key create`, or listen on 127.0.0.1"
+    )]
+    Exposed(std::net::SocketAddr),
+    /// There is no TLS to be had.
+    #[error("TLS cannot be had: {0}")]
+    Tls(String),
+    /// What is to be done with keys cannot be.
+    #[error("{0}")]
+    Key(String),
     /// The database URL is not one.
     #[error("the database URL is not readable: {0}")]
     Url(String),
@@ -165,6 +177,9 @@ impl App {
     /// # Errors
     /// When one of these cannot be done.
     pub async fn build(settings: Serve) -> Result<App, StartError> {
+        if !settings.auth && !settings.listen.ip().is_loopback() {
+            return Err(StartError::Exposed(settings.listen));
+        }
         let listen = |error| StartError::Listen { address: settings.listen.to_string(), error };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let books = Books::open(&settings.database).await?;
@@ -226,6 +241,10 @@ async fn serve(
         Arc::clone(&draining),
         serving.clone(),
     );
+    let shared = match settings.provider() {
+        Some(provider) => shared.with_tokens(Tokens::new(provider).map_err(StartError::Tls)?),
+        None => shared,
+    };
     let unmet = shared.unmet();
     let router = http::router(shared);
     let address = listener

@@ -17,6 +17,8 @@
 //! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
+//! - `keys.rs`: keys from the command line
+//! - `oidc.rs`: tokens of an OpenID provider, believed or not
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
 //! - `http/`: translates; decides nothing
 //!     - `server.rs` connections; `around.rs` what holds for every request; `mod.rs` the routes;
@@ -36,6 +38,8 @@
 //!     - `onhand_query.rs` reads on-hand queries, `onhand_records.rs` answers them, `stream.rs` carries
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
+//!     - `access.rs` who is asking, and whether they may; `rules.rs` the one table of who may what;
+//!       `keyring.rs` the keys in memory; `keys.rs` makes, lists and revokes them
 //!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
 //!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
@@ -74,6 +78,7 @@
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
 //!       `migrate.rs` brings the schema up to date
+//!     - `keys.rs` makes, finds and revokes keys
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
 //!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
 //!     - `sessions.rs` what goes on in the database beside the service
@@ -87,6 +92,7 @@
 //!       `explanation.rs` why
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
+//!     - `access.rs` roles, and what they are narrowed to; `key.rs` the text of a key
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `activity.rs` what was done with what is set aside, by the minute; `analytics.rs` what is said of
@@ -208,6 +214,14 @@
 //! So a node that begins again at version 1 is never taken for the erased one of the same version. See
 //! `store/erasing.rs`, `store/switches.rs` and `engine/books.rs`.
 //!
+//! **A key is revoked by a new version of the configuration, too.** A command is let in by a key that is
+//! held in memory with the version that it was read at; it is read again when the environment has a
+//! newer one. So the commit's own guard finds out about a key that was revoked on another instance,
+//! and who may costs a command the digest of a header and a look at a map. Whatever commits nothing
+//! reads its key in the request. What a narrowed key may is held against the request's own words
+//! before it is judged, whatever the configuration makes of them: a path that has the key's groups with
+//! their values is the key's path or below it. See `http/access.rs`, `http/rules.rs`.
+//!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.
 //!
@@ -315,6 +329,8 @@ pub mod embedded;
 pub mod engine;
 pub mod follow;
 pub mod http;
+pub mod keys;
+pub mod oidc;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringfence::app::{App, Books, StartError};
-use ringfence::settings::{Action, Cli, Database, Serve};
-use ringfence::{http, telemetry, verify};
+use ringfence::settings::{Action, Cli, Database, KeyAction, Serve};
+use ringfence::{http, keys, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -24,6 +24,7 @@ async fn main() -> ExitCode {
         Action::Serve(settings) => serve(settings).await,
         Action::Migrate(database) => migrate(&database).await,
         Action::Verify(database) => verify(&database).await,
+        Action::Key(action) => key(&action).await,
         Action::Openapi => openapi(),
     };
     match result {
@@ -93,6 +94,13 @@ async fn verify(database: &Database) -> Result<ExitCode, StartError> {
     let report = report?;
     say(&report).map_err(StartError::Output)?;
     Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DRIFT) })
+}
+
+async fn key(action: &KeyAction) -> Result<ExitCode, StartError> {
+    telemetry::start(false);
+    let said = keys::run(action).await?;
+    io::stdout().write_all(said.as_bytes()).map_err(StartError::Output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn say(report: &verify::Report) -> io::Result<()> {

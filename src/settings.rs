@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::oidc::Provider;
 use crate::{deliver, engine, follow, http};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
@@ -27,8 +28,72 @@ pub enum Action {
     Migrate(Database),
     /// Replay the ledger through the core and name every difference to what is stored.
     Verify(Database),
+    /// Make, list and revoke the keys that requests need with serve --auth.
+    #[command(subcommand)]
+    Key(KeyAction),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyAction {
+    /// Make a key, and print its text, which is not to be had again.
+    Create(NewKey),
+    /// List the keys of an environment, also those that are not good any more.
+    List(KeysOf),
+    /// Revoke a key at once, on every instance.
+    Revoke(OneKey),
+}
+
+/// A key that is to be made.
+#[derive(Debug, Args)]
+pub struct NewKey {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The environment that it is for; it need not exist yet.
+    #[arg(long, value_name = "ID")]
+    pub environment: String,
+    /// Whose it is; its events have this as their actor.
+    #[arg(long)]
+    pub name: String,
+    /// What it may: reader, consumer, planner, stock or admin; each may also read.
+    #[arg(long)]
+    pub role: String,
+    /// Only this organization; can be given several times.
+    #[arg(long, value_name = "ID")]
+    pub organization: Vec<String>,
+    /// Only this group and what is below it, such as channel=Web; one for each level of the path.
+    #[arg(long, value_name = "GROUP=VALUE")]
+    pub group: Vec<String>,
+    /// For how many days it is good.
+    #[arg(long, value_name = "DAYS", default_value_t = http::keys::DAYS, value_parser = clap::value_parser!(i32).range(1..=i64::from(http::keys::DAYS_MAX)))]
+    pub expires_in_days: i32,
+}
+
+/// The keys of an environment.
+#[derive(Debug, Args)]
+pub struct KeysOf {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The environment.
+    #[arg(long, value_name = "ID")]
+    pub environment: String,
+}
+
+/// One key of an environment.
+#[derive(Debug, Args)]
+pub struct OneKey {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The environment.
+    #[arg(long, value_name = "ID")]
+    pub environment: String,
+    /// The first part of its text: rf_ and 8 letters.
+    pub prefix: String,
 }
 
 /// Where the books are.
@@ -71,6 +136,20 @@ pub struct Serve {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "RINGFENCE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Answer only requests with a key: `ringfence key create` makes the first one of an
+    /// environment. Without it, only this machine is listened to.
+    #[arg(long, env = "RINGFENCE_AUTH", value_parser = BoolishValueParser::new())]
+    pub auth: bool,
+    /// Believe tokens of this OpenID provider too: what they must have as `iss`. What they may
+    /// is in their claim `ringfence`.
+    #[arg(long, env = "RINGFENCE_OIDC_ISSUER", value_name = "TEXT", requires_all = ["auth", "oidc_audience", "oidc_jwks_url"])]
+    pub oidc_issuer: Option<String>,
+    /// What tokens must have as `aud`.
+    #[arg(long, env = "RINGFENCE_OIDC_AUDIENCE", value_name = "TEXT", requires = "oidc_issuer")]
+    pub oidc_audience: Option<String>,
+    /// Where the provider's keys are, its `jwks_uri`.
+    #[arg(long, env = "RINGFENCE_OIDC_JWKS_URL", value_name = "URL", requires = "oidc_issuer")]
+    pub oidc_jwks_url: Option<String>,
     /// Set up the environment `demo` with a bicycle catalogue.
     #[arg(long, env = "RINGFENCE_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
@@ -225,9 +304,19 @@ impl Serve {
         }
     }
 
+    /// The OpenID provider whose tokens are believed.
+    pub fn provider(&self) -> Option<Provider> {
+        Some(Provider {
+            issuer: self.oidc_issuer.clone()?,
+            audience: self.oidc_audience.clone()?,
+            jwks_url: self.oidc_jwks_url.clone()?,
+        })
+    }
+
     /// The limits of requests.
     pub fn http_limits(&self) -> http::Limits {
         http::Limits {
+            auth: self.auth,
             allow_erasing: self.allow_erasing,
             allow_private_webhooks: self.allow_private_webhooks,
             body_bytes_max: BODY_BYTES_MAX,

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -36,14 +36,17 @@ pub(super) struct Answer {
 }
 
 /// Sends messages over connections of its own.
-pub(super) struct Sender {
+pub struct Sender {
     allow_private: bool,
     tls: TlsConnector,
 }
 
 impl Sender {
     /// Trusts whom the Mozilla Foundation trusts, and whom the system does.
-    pub(super) fn new(allow_private: bool) -> Result<Sender, String> {
+    ///
+    /// # Errors
+    /// When TLS cannot be had.
+    pub fn new(allow_private: bool) -> Result<Sender, String> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -62,19 +65,48 @@ impl Sender {
         body: String,
     ) -> Result<Answer, String> {
         // What was allowed when it was written need not be any more.
-        let endpoint =
-            Endpoint::parse(url, self.allow_private).map_err(|why| format!("the address {why}"))?;
-        let url = endpoint.url();
+        let endpoint = self.endpoint(url)?;
+        let request = request(Method::POST, endpoint.url(), headers, body)?;
+        let (status, body) = self.exchange(endpoint.url(), request, BODY_BYTES_MAX).await?;
+        // What cannot be read of it, or is too long, is of no account: the status says it all.
+        Ok(Answer { status: status.as_u16(), text: beginning(&body.unwrap_or_default()) })
+    }
+
+    /// Reads what is at an address, when it is no longer than so many bytes. An error is a sentence.
+    ///
+    /// # Errors
+    /// Says what is wrong with the address or with what is there.
+    pub async fn get(&self, url: &str, bytes_max: usize) -> Result<Bytes, String> {
+        let endpoint = self.endpoint(url)?;
+        let request = request(Method::GET, endpoint.url(), &[], String::new())?;
+        match self.exchange(endpoint.url(), request, bytes_max).await? {
+            (StatusCode::OK, Some(body)) => Ok(body),
+            (StatusCode::OK, None) => {
+                Err(format!("the answer was cut off, or is longer than {bytes_max} bytes"))
+            }
+            (status, _) => Err(format!("the answer is {status}")),
+        }
+    }
+
+    fn endpoint(&self, url: &str) -> Result<Endpoint, String> {
+        Endpoint::parse(url, self.allow_private).map_err(|why| format!("the address {why}"))
+    }
+
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Option<Bytes>), String> {
         let addresses = self.resolve(url).await?;
         let stream = TcpStream::connect(&addresses[..])
             .await
             .map_err(|error| format!("cannot connect to {}: {error}", shown(&addresses)))?;
-        let request = request(url, headers, body)?;
         if url.scheme() == "http" {
-            return exchange(stream, request).await;
+            return exchange(stream, request, bytes_max).await;
         }
         let stream = self.tls.connect(server_name(url)?, stream).await;
-        exchange(stream.map_err(|error| format!("no secure connection: {error}"))?, request).await
+        exchange(stream.map_err(|error| format!("no secure connection: {error}"))?, request, bytes_max).await
     }
 
     /// The addresses of a host that may be connected to: these and no others are, whatever its name
@@ -120,6 +152,7 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, String> {
 }
 
 fn request(
+    method: Method,
     url: &Url,
     headers: &[(&'static str, String)],
     body: String,
@@ -133,7 +166,7 @@ fn request(
         None => url.host_str().unwrap_or_default().to_owned(),
     };
     let mut request = Request::builder()
-        .method(Method::POST)
+        .method(method)
         .uri(path)
         .header(HOST, host)
         .header(CONTENT_TYPE, "application/json")
@@ -149,7 +182,8 @@ fn request(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, String> {
+    bytes_max: usize,
+) -> Result<(StatusCode, Option<Bytes>), String> {
     let broken = |error: hyper::Error| format!("the connection broke: {error}");
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -158,11 +192,9 @@ async fn exchange(
         .map_err(broken)?;
     let asking = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        // What cannot be read of it, or is too long, is of no account: the status says it all.
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-        Ok(Answer { status, text: beginning(&body) })
+        let status = response.status();
+        let body = Limited::new(response.into_body(), bytes_max).collect().await;
+        Ok((status, body.ok().map(|body| body.to_bytes())))
     };
     // The connection ends with the exchange.
     tokio::pin!(asking);

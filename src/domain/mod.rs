@@ -1,6 +1,7 @@
 //! The pure core: every rule of the service, with no IO, no clock and no randomness. It
 //! cannot fail, only refuse.
 
+pub mod access;
 pub mod activity;
 pub mod analytics;
 pub mod command;
@@ -14,6 +15,7 @@ pub mod groups;
 pub mod held;
 pub mod history;
 pub mod inventory_visibility;
+pub mod key;
 pub mod name;
 pub mod promise;
 pub mod proposal;

@@ -108,7 +108,7 @@ fn without_zeros(measures: &Measures) -> Vec<Quantity> {
     quantities[..length].to_vec()
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// Says why it cannot be read.

@@ -45,6 +45,11 @@ pub(super) fn current_request() -> String {
     id.ok().and_then(Result::ok).unwrap_or_default()
 }
 
+/// The route of the request that is being answered, as the document writes it; empty where it has none.
+pub(super) fn current_route() -> &'static str {
+    IN_REQUEST.try_with(|request| request.route).unwrap_or_default()
+}
+
 /// Counts a refusal for the request that is being answered.
 pub(super) fn count_refusal(code: &'static str) {
     // Outside of a request, nobody is refused anything.

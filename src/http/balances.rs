@@ -96,6 +96,7 @@ pub(super) async fn query(
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
     let asked = Asked::read(&body, &environment.id)?;
+    environment.check_groups(&asked.key.organization, &asked.groups)?;
     if let Some(named) = asked.as_of {
         return asked.answer_of_then(&app, &environment.id, named).await;
     }

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::problem::Problem;
-use super::{App, Environment, Shared};
+use super::{App, Environment, Shared, environment_id};
 
 /// Most bytes of a refused body that are still read.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -34,30 +34,49 @@ impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E>
     async fn from_request(request: Request, app: &App) -> Result<Sent<E>, Response<Body>> {
         let (mut parts, mut body) = request.into_parts();
         let deadline = Instant::now() + app.limits.body_time_max;
+        if app.access.is_some() {
+            // Of who may not, no body is taken in.
+            let id = environment_id(&mut parts, app).await;
+            let admitted = match id {
+                Ok(id) => app.admit(&mut parts, &id).await,
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = admitted {
+                return Err(refused(&parts, problem, body, app.limits.body_bytes_max, deadline).await);
+            }
+        }
         match read(app, &parts, &mut body, deadline).await {
             Ok((body, room)) => {
                 let environment =
                     E::from_request_parts(&mut parts, app).await.map_err(Problem::into_response)?;
                 Ok(Sent { environment, headers: parts.headers, body, _room: room })
             }
-            Err(problem) => {
-                if !parts.headers.contains_key(header::EXPECT) {
-                    Box::pin(discard(body, deadline)).await;
-                }
-                let mut response = problem.into_response();
-                // What is left of the body after that is not waited for.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                Err(response)
-            }
+            Err(problem) => Err(refused(&parts, problem, body, DISCARDED_BYTES_MAX, deadline).await),
         }
     }
+}
+
+async fn refused(
+    parts: &Parts,
+    problem: Problem,
+    body: Body,
+    most: usize,
+    deadline: Instant,
+) -> Response<Body> {
+    if !parts.headers.contains_key(header::EXPECT) {
+        Box::pin(discard(body, most, deadline)).await;
+    }
+    let mut response = problem.into_response();
+    // What is left of the body after that is not waited for.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Reads what is left of a body that is refused, and throws it away. A connection that is
 /// closed over unread bytes is reset, and a client that is still sending then does not hear
 /// why. (One that asked whether to send at all has not begun.)
-async fn discard(body: Body, deadline: Instant) {
-    let mut rest = Limited::new(body, DISCARDED_BYTES_MAX);
+async fn discard(body: Body, most: usize, deadline: Instant) {
+    let mut rest = Limited::new(body, most);
     let read = async { while let Some(Ok(_)) = rest.frame().await {} };
     let _ = tokio::time::timeout_at(deadline, read).await;
 }

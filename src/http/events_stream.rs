@@ -15,6 +15,7 @@ use crate::store;
 use crate::store::alerts::{self, Told};
 use crate::store::configuration::Versioned;
 
+use super::access::Caller;
 use super::around::in_current_request;
 use super::event_record::EventRecord;
 use super::events::{Asked, FilterParameters, Search};
@@ -80,8 +81,9 @@ pub(super) async fn stream(
     let filter = asked.filter(&versioned.configuration)?;
     let (mut writer, reader) = channel();
     let _ = write!(writer.buffer(), "retry: {RETRY_MILLISECONDS}\n\n");
-    let environment = environment.id;
-    let stream = Stream { app, environment, versioned, filter, after, after_alert, _place: place };
+    let Environment { id, caller, .. } = environment;
+    let stream =
+        Stream { app, caller, environment: id, versioned, filter, after, after_alert, _place: place };
     tokio::spawn(in_current_request(stream.run(writer)));
     let mut response = Response::new(reader.body().await?);
     let headers = response.headers_mut();
@@ -101,6 +103,7 @@ fn last_event(text: &HeaderValue) -> Result<(i64, i64), Problem> {
 
 struct Stream {
     app: App,
+    caller: Option<Caller>,
     environment: Value,
     versioned: Arc<Versioned>,
     filter: Filter,
@@ -133,10 +136,13 @@ impl<E: Into<Problem>> From<E> for End {
 impl Stream {
     async fn run(mut self, mut writer: Writer) {
         let (gone, stopped) = (writer.gone(), self.app.feed.stopped());
+        let app = Arc::clone(&self.app);
+        let revoked = app.until_revoked(self.caller.take());
         let end = tokio::select! {
             end = self.write(&mut writer) => end,
             () = gone => return,
             () = stopped => return writer.end().await,
+            () = revoked => return writer.end().await,
         };
         if let Err(End::CutOff(problem)) = end {
             writer.fail(problem).await;

@@ -8,11 +8,8 @@ use crate::store::{self, sessions};
 
 use super::App;
 
-/// What is measured of the service, as Prometheus reads it (OpenMetrics).
-#[utoipa::path(
-    get, path = "/metrics", tag = "service", operation_id = "metrics",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
-)]
+/// What is measured of the service, as Prometheus reads it (OpenMetrics). It is a page for machines, and not
+/// among the operations of the document: generators of clients do not know its kind.
 pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
     app.metrics.queued(app.engine.queued());
     // Whoever asks wants to know all the more when the database does not answer.

@@ -1,5 +1,6 @@
 //! HTTP: routes, layers and limits. Translates; decides nothing.
 
+mod access;
 mod alerts;
 mod allocation;
 mod analytics;
@@ -22,6 +23,8 @@ mod feed;
 mod form;
 mod hardupdate;
 mod health;
+mod keyring;
+pub(crate) mod keys;
 mod listing;
 mod metrics;
 mod onhand;
@@ -38,6 +41,7 @@ mod rehearsing;
 mod reservations;
 mod reserve;
 mod routes;
+mod rules;
 mod running;
 mod schedule;
 mod schema;
@@ -69,10 +73,12 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::domain::name::Value;
 use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
+use crate::oidc::Tokens;
 use crate::store;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
 
+use access::{Access, Caller};
 use environments::Environments;
 use feed::Feed;
 use problem::Problem;
@@ -80,6 +86,8 @@ use problem::Problem;
 /// The limits of HTTP.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Whether requests need a key.
+    pub auth: bool,
     /// Whether products may be erased.
     pub allow_erasing: bool,
     /// Whether webhooks may have addresses that are nobody's on the Internet.
@@ -105,6 +113,8 @@ pub struct Limits {
 pub struct Shared {
     engine: Handle,
     environments: Environments,
+    /// Who lets requests in; without it, everybody is.
+    access: Option<Access>,
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
@@ -137,11 +147,13 @@ impl Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
+        let access = limits.auth.then(|| Access::new(readers.clone()));
         let (erasing, horizon, unmet) = Default::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         Shared {
             engine,
             environments,
+            access,
             readers,
             streams,
             horizon,
@@ -153,6 +165,13 @@ impl Shared {
             room,
             unmet,
         }
+    }
+
+    /// Lets in who has a token, too.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Shared {
+        self.access = self.access.map(|access| access.with_tokens(tokens));
+        self
     }
 
     /// The demand that is refused, for who hands it on.
@@ -167,6 +186,8 @@ type App = Arc<Shared>;
 struct Environment {
     id: Value,
     versioned: Arc<Versioned>,
+    /// Who is asking, where that matters.
+    caller: Option<Caller>,
 }
 
 /// The environment that a request's path names, which need not exist yet.
@@ -196,8 +217,9 @@ impl FromRequestParts<App> for Environment {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Environment, Problem> {
         let id = environment_id(parts, app).await?;
+        let caller = app.admit(parts, &id).await?;
         let (id, versioned) = app.environments.get(&id).await?;
-        Ok(Environment { id, versioned })
+        Ok(Environment { id, versioned, caller })
     }
 }
 
@@ -205,6 +227,7 @@ impl FromRequestParts<App> for NewEnvironment {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<NewEnvironment, Problem> {
         let id = environment_id(parts, app).await?;
+        app.admit(parts, &id).await?;
         let id = Value::parse(&id).map_err(|error| Problem::invalid("/environmentId", error))?;
         Ok(NewEnvironment { id })
     }
@@ -224,6 +247,7 @@ impl FromRequestParts<App> for NewEnvironment {
         (name = "reservation", description = "What of it is taken for orders, beside what is set aside."),
         (name = "allocation", description = "For whom stock is set aside."),
         (name = "watching", description = "What is to be told of stock, and whom."),
+        (name = "access", description = "Who may do what."),
         (name = "history", description = "What happened, and what happens."),
         (name = "housekeeping", description = "What stock is kept of, and how to be rid of it."),
         (name = "service", description = "The service itself."),
@@ -268,9 +292,10 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
-        .routes(routes!(metrics::metrics))
 }
 
 /// The OpenAPI document of the service.
@@ -295,6 +320,7 @@ pub fn router(shared: Shared) -> Router {
     let swagger = SwaggerUi::new("/docs").url("/openapi.json", document);
     routes
         .route("/problems/{code}", get(problem::explain))
+        .route("/metrics", get(metrics::metrics))
         .route(
             "/openapi.yaml",
             get(async move || ([(header::CONTENT_TYPE, "application/yaml")], yaml.clone())),

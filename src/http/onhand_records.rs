@@ -94,6 +94,7 @@ pub(super) async fn answer(
     mut asked: Asked,
     question: &Question<'_>,
 ) -> Result<Response<Body>, Problem> {
+    environment.check_stock(&asked.organization)?;
     let as_of = match asked.as_of {
         Some(named) => Some(as_of::find(app, named).await?),
         None => None,

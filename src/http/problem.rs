@@ -24,6 +24,10 @@ pub(crate) enum Problem {
     MalformedJson(String),
     /// The environment has no configuration.
     UnknownEnvironment(String),
+    /// Nobody knows who is asking, and why not.
+    Unauthenticated(&'static str),
+    /// Who is asking may not, and why not.
+    Forbidden(String),
     /// Erasing is not allowed by whoever started the service.
     ErasingForbidden,
     /// The environment has no such watch.
@@ -99,8 +103,10 @@ kinds! {
         "Consumed stock left the pool when it was allocated. What a consume takes back from the allocation must be taken elsewhere: by subtracting from an on-hand measure, by adding to a reservation measure, or by a formula that subtracts @iv.@consumed. allocation.allowPoolChangingConsumption switches the check off."
     MISSING_ID "missing-id" 400 400 "The event has no id"
         "Every command has an id of the client's own choice, in the body or as the header Idempotency-Key. It makes it safe to send the same command again."
+    UNAUTHENTICATED "unauthenticated" 401 401 "Nobody knows who is asking"
+        "Authentication is on, and the request has no key, or one that is none any more. Send Authorization: Bearer and a key of the environment. `ringfence key create` makes the first one, POST keys all others."
     FORBIDDEN "forbidden" 403 403 "Not allowed"
-        "The service was not started for this. The detail says what to start it with."
+        "The key is not for this environment or not for this, or the service was not started for this. The detail says which, and what is allowed."
     UNKNOWN_ENVIRONMENT "unknown-environment" 404 404 "Unknown environment"
         "An environment exists from its first configuration on: PUT /api/environment/{environmentId}/configuration."
     UNKNOWN_RESERVATION "unknown-reservation" 404 404 "Unknown reservation"
@@ -147,6 +153,8 @@ kinds! {
         "Send the same request again, to another instance or after the time in Retry-After; it is never applied twice."
 }
 
+/// How to say who is asking.
+const CHALLENGE: &str = "Bearer realm=\"ringfence\"";
 /// Seconds after which a request that met a passing trouble is worth sending again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -160,7 +168,8 @@ impl Problem {
         match self {
             Problem::MalformedJson(_) => MALFORMED_JSON,
             Problem::UnknownEnvironment(_) => UNKNOWN_ENVIRONMENT,
-            Problem::ErasingForbidden => FORBIDDEN,
+            Problem::Unauthenticated(_) => UNAUTHENTICATED,
+            Problem::Forbidden(_) | Problem::ErasingForbidden => FORBIDDEN,
             Problem::UnknownWatch(_) => UNKNOWN_WATCH,
             Problem::UnknownWebhook(_) => UNKNOWN_WEBHOOK,
             Problem::UnknownDelivery(_) => UNKNOWN_DELIVERY,
@@ -216,7 +225,8 @@ impl Problem {
             Problem::ErasingForbidden => "erasing is off; start the service with --allow-erasing, or with \
                  RINGFENCE_ALLOW_ERASING=true, if products may be erased"
                 .to_owned(),
-            Problem::PreconditionFailed(why) => why.clone(),
+            Problem::Unauthenticated(why) => (*why).to_owned(),
+            Problem::PreconditionFailed(why) | Problem::Forbidden(why) => why.clone(),
             Problem::PayloadTooLarge(limit) => format!("the body is longer than {limit} bytes"),
             other => other.kind().explanation.to_owned(),
         }
@@ -386,6 +396,9 @@ impl ProblemBody {
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == 401 {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         if self.status == 503 {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }

@@ -145,6 +145,7 @@ pub(super) async fn propose(
     Sent { environment, body, .. }: Sent,
 ) -> Result<Response<Body>, Problem> {
     let asked = Asked::read(&body, &environment.id)?;
+    environment.check_stock(&asked.key.organization)?;
     let mut versioned = environment.versioned;
     for _ in 0..CONFIGURATIONS_MAX {
         versioned = match asked.answer(&app, &versioned).await {

@@ -7,7 +7,16 @@ use utoipa::openapi::OpenApi as Document;
 
 const ENVIRONMENTS: &str = "/api/environment/";
 /// What is served and not in the document. `{}` stands for a word, `{*}` for any at the end.
-const PAGES: [&str; 5] = ["/problems/{code}", "/openapi.yaml", "/openapi.json", "/docs", "/docs/{*}"];
+const PAGES: [&str; 8] = [
+    "/metrics",
+    "/console",
+    "/console/{*}",
+    "/problems/{code}",
+    "/openapi.yaml",
+    "/openapi.json",
+    "/docs",
+    "/docs/{*}",
+];
 
 /// All routes, as the document writes them.
 pub(super) struct Routes {

@@ -111,9 +111,12 @@ impl Shared {
     }
 
     /// Does one command, or only finds out what it would do, and answers it.
-    pub(super) async fn run(&self, environment: &Environment, asked: Asked<'_>) -> Response<Body> {
+    pub(super) async fn run(&self, environment: &Environment, mut asked: Asked<'_>) -> Response<Body> {
         let id = asked.target.id.clone();
         let dry_run = asked.dry_run.unwrap_or_default();
+        if let Err(problem) = environment.check_command(&mut asked) {
+            return NotDone::from(problem).body(Some(id), None, dry_run).answer();
+        }
         match self.run_one(environment, &asked, dry_run).await {
             Ok(receipt) => {
                 let mut response = json(StatusCode::OK, &Answer::of(&receipt, dry_run));
@@ -134,7 +137,9 @@ impl Shared {
     ) -> Result<Receipt, NotDone> {
         let mut versioned = Arc::clone(&environment.versioned);
         for _ in 0..CONFIGURATIONS_MAX {
-            let command = match self.judge(&environment.id, &mut versioned, &[asked]).await?.pop() {
+            let judged = self.judge(&environment.id, &mut versioned, &[asked]).await?.pop();
+            self.check_caller(environment, versioned.version, dry_run).await?;
+            let command = match judged {
                 Some(Judged::Fit(command)) => command,
                 Some(Judged::Repeat(receipt)) => return Ok(receipt),
                 Some(Judged::Wrong(refusal)) => return Err(refusal.into()),
@@ -165,9 +170,10 @@ impl Shared {
     pub(super) async fn run_lines(
         &self,
         environment: &Environment,
-        lines: Vec<Line<'_>>,
+        mut lines: Vec<Line<'_>>,
         dry_run: bool,
     ) -> Result<Response<Body>, Problem> {
+        environment.check_lines(&mut lines);
         let mut results: Vec<Result<Receipt, NotDone>> = lines
             .iter()
             .map(|line| {
@@ -184,6 +190,7 @@ impl Shared {
             }
             let asked: Vec<&Asked<'_>> = open.iter().map(|&(_, asked)| asked).collect();
             let judged = self.judge(&environment.id, &mut versioned, &asked).await?;
+            self.check_caller(environment, versioned.version, dry_run).await?;
             let (mut commands, mut places) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
             for (place, judged) in std::mem::take(&mut open).into_iter().zip(judged) {
                 match judged {
@@ -248,9 +255,10 @@ impl Shared {
     pub(super) async fn run_together(
         &self,
         environment: &Environment,
-        lines: Vec<Line<'_>>,
+        mut lines: Vec<Line<'_>>,
         dry_run: bool,
     ) -> Result<Response<Body>, Problem> {
+        environment.check_lines(&mut lines);
         let mut asked = Vec::with_capacity(lines.len());
         let mut unreadable = None;
         for line in lines {
@@ -262,7 +270,7 @@ impl Shared {
                 }
             }
         }
-        match self.try_together(environment, &asked, unreadable.is_some(), dry_run).await {
+        match self.try_together(environment, &asked, unreadable.is_some(), dry_run).await? {
             Ok(receipts) => match unreadable {
                 Some(Unreadable { problem, id, .. }) => {
                     Ok(NotDone::from(problem).body(id, Some(asked.len()), dry_run).answer())
@@ -292,15 +300,16 @@ impl Shared {
         asked: &[Asked<'_>],
         only_judge: bool,
         dry_run: bool,
-    ) -> Result<Vec<Receipt>, Rejection> {
+    ) -> Result<Result<Vec<Receipt>, Rejection>, Problem> {
         let asked: Vec<&Asked<'_>> = asked.iter().collect();
         let mut versioned = Arc::clone(&environment.versioned);
         for _ in 0..CONFIGURATIONS_MAX {
-            let judged = self.judge(&environment.id, &mut versioned, &asked).await;
+            let judged = self.judge(&environment.id, &mut versioned, &asked).await?;
+            self.check_caller(environment, versioned.version, dry_run).await?;
             let mut commands = Vec::with_capacity(asked.len());
             let mut places = Vec::with_capacity(asked.len());
             let mut receipts: Vec<Option<Receipt>> = Vec::with_capacity(asked.len());
-            for (index, judged) in judged.map_err(failure)?.into_iter().enumerate() {
+            for (index, judged) in judged.into_iter().enumerate() {
                 match judged {
                     Judged::Fit(command) => {
                         commands.push(command);
@@ -309,35 +318,35 @@ impl Shared {
                     }
                     Judged::Repeat(receipt) => receipts.push(Some(receipt)),
                     Judged::Wrong(refusal) => {
-                        return Err(Rejection { index, ..Failure::Refused(refusal).into() });
+                        return Ok(Err(Rejection { index, ..Failure::Refused(refusal).into() }));
                     }
                 }
             }
             if only_judge {
-                return Ok(Vec::new());
+                return Ok(Ok(Vec::new()));
             }
             let reply = match dry_run {
                 false => {
                     let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await?;
                     pending.answer().await
                 }
-                true => self.rehearse(vec![commands], &versioned).await.map_err(failure)?.swap_remove(0),
+                true => self.rehearse(vec![commands], &versioned).await?.swap_remove(0),
             };
             match reply {
                 Ok(done) => {
                     places.into_iter().zip(done).for_each(|(place, receipt)| receipts[place] = Some(receipt));
-                    return Ok(receipts.into_iter().flatten().collect());
+                    return Ok(Ok(receipts.into_iter().flatten().collect()));
                 }
                 Err(Rejection { failure: Failure::ConfigurationChanged, .. }) => {
-                    versioned = self.environments.current(&environment.id).await.map_err(failure)?;
+                    versioned = self.environments.current(&environment.id).await?;
                 }
                 Err(rejection) => {
                     let index = places.get(rejection.index).copied().unwrap_or(rejection.index);
-                    return Err(Rejection { index, ..rejection });
+                    return Ok(Err(Rejection { index, ..rejection }));
                 }
             }
         }
-        Err(Failure::Overloaded.into())
+        Err(Problem::Overloaded)
     }
 }
 
@@ -362,14 +371,5 @@ impl<P: Into<Problem>> From<P> for NotDone {
 impl From<Rejection> for NotDone {
     fn from(rejection: Rejection) -> NotDone {
         NotDone { problem: rejection.failure.into(), explanation: rejection.explanation }
-    }
-}
-
-/// A problem of the whole bulk, as the engine would say it.
-fn failure(problem: Problem) -> Rejection {
-    match problem {
-        Problem::DatabaseUnavailable => Failure::DatabaseUnavailable.into(),
-        Problem::Overloaded => Failure::Overloaded.into(),
-        _ => Failure::Internal.into(),
     }
 }

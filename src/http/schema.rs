@@ -565,6 +565,36 @@ pub(super) struct AvailableToPromise {
     atp: Quantity,
 }
 
+/// A key that is asked for.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct KeyRequest {
+    /// Whose it is. The events that it brings about have it as their `actor`, whatever they say.
+    #[schema(min_length = 1, max_length = 128)]
+    name: String,
+    /// What it may.
+    role: KeyRole,
+    /// The organizations that it is narrowed to; all where there are none.
+    #[schema(max_items = 100)]
+    organization_ids: Option<Vec<String>>,
+    /// The group path that it is narrowed to, with what is below it.
+    groups: Option<Names>,
+    /// For how many days it is good.
+    #[schema(default = 365, minimum = 1, maximum = 3650)]
+    expires_in_days: Option<i32>,
+}
+
+/// What a key may; each may also read.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum KeyRole {
+    Reader,
+    Consumer,
+    Planner,
+    Stock,
+    Admin,
+}
+
 /// What an event is: the operation, by the name that the ledger has for it.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]

@@ -9,6 +9,7 @@ pub mod erasing;
 pub mod follow;
 pub mod history;
 pub mod horizon;
+pub mod keys;
 pub mod ledger;
 pub mod migrate;
 pub mod onhand;

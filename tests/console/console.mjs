@@ -56,11 +56,11 @@ test("a sale moves the bars, an alert appears, and a reallocation made in the pa
   const before = await figuresOf(page, "VIP");
   assert.deepEqual([before.consumed, before.allocated, before.bars.consumed], ["0", "120", 0]);
 
-  const seen = new Set();
   for (let sold = 0; sold < 108; sold += 4) {
     await consume(PRODUCT, RED, VIP, 4, { reference: `SO-${1000 + sold / 4}/1`, actor: "web-shop" });
     if (sold % 12 === 0) await consume(PRODUCT, RED, REGULAR, 2, { reference: `SO-${2000 + sold / 12}/1`, actor: "web-shop" });
-    seen.add((await figuresOf(page, "VIP")).consumed);
+    // The page follows the sale while it goes on.
+    if (sold === 52) await untilRow(page, "VIP", "consumed", "56");
   }
   await untilRow(page, "VIP", "consumed", "108");
   await untilRow(page, "red", "consumed", "126");
@@ -69,7 +69,6 @@ test("a sale moves the bars, an alert appears, and a reallocation made in the pa
     const [consumed, left] = [...bar.children].map((part) => part.getBoundingClientRect().width);
     return Math.abs(consumed / (consumed + left) - 0.9) < 0.02;
   });
-  assert.ok(seen.size > 1, `the page followed the sale: ${[...seen]}`);
   await until(page, "the rate of the last hour is shown", () => Number(document.getElementById("total-rate").textContent) > 100);
   await until(page, "the sparkline is drawn", () => document.querySelector("#spark-rate .line").getAttribute("d").startsWith("M"));
   await until(page, "it is told when the stock runs out", () => /^in \d|^in under/.test([...document.querySelectorAll("#rows tr")].find((row) => row.querySelector(".label").textContent === "VIP").querySelector(".runsout").textContent));

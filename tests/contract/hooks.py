@@ -57,6 +57,9 @@ FITTING = {
     "actor": ["ann"],
     "reference": ["SO-1/1"],
     "reason": ["a promotion"],
+    "role": ["consumer", "reader"],
+    "organizationids": [["usmf"]],
+    "expiresindays": [1],
     "rule": [
         {"balanceAtOrBelow": 100, "clearAbove": "200.5"},
         {"percentLeftAtOrBelow": 50},

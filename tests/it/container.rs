@@ -51,6 +51,15 @@ fn versions_are_pinned() {
     }
 }
 
+/// Whoever reaches it over a network needs a key.
+#[test]
+fn what_listens_beyond_its_machine_asks_for_keys() {
+    let image = DOCKERFILE.lines().find(|line| line.contains("RINGFENCE_LISTEN=")).unwrap();
+    assert!(image.contains("RINGFENCE_AUTH=true"), "{image}");
+    let (_, service) = COMPOSITION.split_once("RINGFENCE_LISTEN: ").unwrap();
+    assert!(service.lines().any(|line| line.trim() == "RINGFENCE_AUTH: \"true\""), "{service}");
+}
+
 #[test]
 fn only_this_machine_reaches_it() {
     let ports = COMPOSITION.lines().filter_map(|line| line.trim().strip_prefix("ports: "));

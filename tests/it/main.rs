@@ -4,6 +4,9 @@
 #![allow(unreachable_pub, reason = "the modules of one binary")]
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
+mod access;
+mod access_narrowed;
+mod access_walk;
 mod alerts;
 mod allocation;
 mod analytics;
@@ -31,6 +34,7 @@ mod load;
 mod metrics;
 mod migrations;
 mod naive;
+mod oidc;
 mod on_hand;
 mod on_hand_queries;
 mod on_hand_questions;

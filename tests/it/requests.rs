@@ -77,6 +77,7 @@ pub const PROBLEMS: &[(&str, u16, u16)] = &[
     ("read-only-data-source", 400, 400),
     ("consumption-not-neutral", 400, 400),
     ("missing-id", 400, 400),
+    ("unauthenticated", 401, 401),
     ("forbidden", 403, 403),
     ("unknown-environment", 404, 404),
     ("unknown-reservation", 404, 404),

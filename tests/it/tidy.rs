@@ -8,20 +8,25 @@ use clap::CommandFactory;
 use ringfence::settings::Cli;
 
 /// What each part may use of the others; `src/lib.rs` says why. All but the core may log.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("engine", &["store", "domain"]),
-    ("http", &["engine", "store", "domain"]),
+    ("oidc", &["deliver", "domain"]),
+    ("http", &["oidc", "engine", "store", "domain"]),
     ("follow", &["store", "domain"]),
     ("deliver", &["store", "domain"]),
     ("verify", &["store", "domain"]),
+    ("keys", &["app", "settings", "store", "domain"]),
     ("embedded", &[]),
     ("telemetry", &[]),
-    ("settings", &["http", "engine", "follow", "deliver"]),
+    ("settings", &["oidc", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
-    ("app", &["settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store", "domain"]),
-    ("main", &["app", "settings", "verify", "http", "store", "engine", "domain"]),
+    (
+        "app",
+        &["oidc", "settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store", "domain"],
+    ),
+    ("main", &["app", "settings", "verify", "keys", "http", "store", "engine", "domain"]),
 ];
 
 fn root() -> &'static Path {

@@ -29,9 +29,26 @@ export const addressOf = (environment, path, parameters = []) => {
   return address;
 };
 
+// A key, where the service wants one: asked for once, and kept as long as the tab is open.
+const KEY = "ringfence-key";
+let declined = false;
+const keyKept = () => sessionStorage.getItem(KEY);
+
+/** Whether there is another key now than the one that was refused. */
+function otherKey(refused) {
+  if (keyKept() === refused && !declined) {
+    const given = prompt("This service wants a key of the environment (rf_…):")?.trim();
+    if (given) sessionStorage.setItem(KEY, given);
+    else declined = true;
+  }
+  return keyKept() !== refused;
+}
+
 /** Asks; answers what came, and the address of the next page where there is one. */
 export async function ask(address, body) {
-  const asked = body === undefined ? {} : { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  const key = keyKept();
+  const headers = key ? { authorization: `Bearer ${key}` } : {};
+  const asked = body === undefined ? { headers } : { method: "POST", body: JSON.stringify(body), headers: { ...headers, "content-type": "application/json" } };
   const signal = AbortSignal.timeout(TIME_MAX_MS);
   let answer, text;
   try {
@@ -40,6 +57,7 @@ export async function ask(address, body) {
   } catch {
     throw new Refusal({ title: "The service did not answer." });
   }
+  if (answer.status === 401 && otherKey(key)) return ask(address, body);
   let found;
   try {
     found = exact(text);

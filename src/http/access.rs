@@ -1,0 +1,311 @@
+//! Who is asking, and whether they may: before anything else is looked at, but for the address.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use sqlx::PgPool;
+
+use crate::domain::access::{Outside, Right, Role, Scope};
+use crate::domain::command::{Note, Timestamp};
+use crate::domain::dimensions::Pairs;
+use crate::domain::name::Value;
+use crate::oidc::{Grant, Token, Tokens, Unbelievable};
+use crate::store::keys::Found;
+
+use super::around::current_route;
+use super::commands::{Asked, Line, Unreadable};
+use super::keyring::Keyring;
+use super::problem::Problem;
+use super::rules::{Narrowed, Rule, Rules};
+use super::{Environment, Shared, openapi};
+
+/// Lets requests in, where authentication is on.
+pub(super) struct Access {
+    keyring: Keyring,
+    tokens: Option<Tokens>,
+    rules: Rules,
+}
+
+/// Who is asking, as far as an environment goes.
+#[derive(Clone)]
+pub(super) enum Caller {
+    /// By a key.
+    Key(Arc<Found>),
+    /// By a token, and which of its grants.
+    Token(Arc<Token>, usize),
+}
+
+impl Caller {
+    fn role(&self) -> Role {
+        match self {
+            Caller::Key(found) => found.key.role,
+            Caller::Token(token, grant) => token.grants[*grant].role,
+        }
+    }
+
+    pub(super) fn name(&self) -> &Value {
+        match self {
+            Caller::Key(found) => &found.key.name,
+            Caller::Token(token, _) => &token.name,
+        }
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        match self {
+            Caller::Key(found) => &found.key.scope,
+            Caller::Token(token, grant) => &token.grants[*grant].scope,
+        }
+    }
+
+    fn check_time(&self) -> Result<(), Problem> {
+        match self {
+            Caller::Key(found) => check_time(found.key.expires_at),
+            Caller::Token(token, _) => check_time(token.expires_at),
+        }
+    }
+}
+
+fn check_time(expires_at: Timestamp) -> Result<(), Problem> {
+    if now() < expires_at { Ok(()) } else { Err(Problem::Unauthenticated(EXPIRED)) }
+}
+
+/// How long somebody whose key was revoked may still hear what they listen to.
+const LISTENERS_ASKED_EVERY: Duration = Duration::from_secs(1);
+
+const MISSING: &str =
+    "the request has no key; send the header Authorization: Bearer and a key of the environment";
+const UNKNOWN: &str = "the key is none, or was revoked; an admin of the environment makes new ones";
+const EXPIRED: &str = "the key has expired; an admin of the environment makes new ones";
+const FOREIGN: &str = "the key is not for this environment";
+
+impl Access {
+    pub(super) fn new(readers: PgPool) -> Access {
+        Access { keyring: Keyring::new(readers), tokens: None, rules: Rules::of(&openapi()) }
+    }
+
+    pub(super) fn with_tokens(self, tokens: Tokens) -> Access {
+        Access { tokens: Some(tokens), ..self }
+    }
+
+    /// Lets a request to an environment in. What an environment is, or whether it is one, is not
+    /// looked at: a key of another learns nothing of it.
+    pub(super) async fn admit(&self, parts: &Parts, environment: &str) -> Result<Caller, Problem> {
+        let text = bearer(&parts.headers).ok_or(Problem::Unauthenticated(MISSING))?;
+        let rule = self.rules.find(current_route(), &parts.method);
+        let rule = rule.ok_or_else(|| Problem::Forbidden("nobody may do this".to_owned()))?;
+        let caller = match &self.tokens {
+            // A key has no points.
+            Some(tokens) if text.contains('.') => {
+                Box::pin(of_token(tokens, text, environment, rule.right)).await?
+            }
+            _ => {
+                let found = self.keyring.find(text).await?.ok_or(Problem::Unauthenticated(UNKNOWN))?;
+                check_time(found.key.expires_at)?;
+                (found.key.environment.as_str() == environment).then_some(Caller::Key(found))
+            }
+        };
+        let mut caller = caller.ok_or_else(|| Problem::Forbidden(FOREIGN.to_owned()))?;
+        if rule.narrowed != Narrowed::Command {
+            // Nothing else would notice that the key was revoked.
+            caller = Box::pin(self.again(&caller)).await?;
+        }
+        if !caller.role().may(rule.right) {
+            return Err(Problem::Forbidden(format!(
+                "the key {} has the role {}; {} takes the role {}",
+                caller.name(),
+                caller.role().as_str(),
+                rule.operation,
+                rule.right.role().as_str(),
+            )));
+        }
+        check_address(caller.scope(), rule, parts.uri.query())?;
+        Ok(caller)
+    }
+
+    /// Reads a key again.
+    pub(super) async fn again(&self, caller: &Caller) -> Result<Caller, Problem> {
+        let caller = match caller {
+            Caller::Key(found) => {
+                let found = self.keyring.read(&found.key.prefix).await?;
+                Caller::Key(found.ok_or(Problem::Unauthenticated(UNKNOWN))?)
+            }
+            // It says itself until when it is good.
+            Caller::Token(..) => caller.clone(),
+        };
+        caller.check_time()?;
+        Ok(caller)
+    }
+}
+
+/// Who has a token, as far as an environment goes: by a grant that may, if any of it does.
+async fn of_token(
+    tokens: &Tokens,
+    text: &str,
+    environment: &str,
+    right: Right,
+) -> Result<Option<Caller>, Problem> {
+    let token = tokens.check(text).await.map_err(|why| match why {
+        Unbelievable::Wrong(why) => Problem::Unauthenticated(why),
+        Unbelievable::Unknown => Problem::Overloaded,
+    })?;
+    check_time(token.expires_at)?;
+    let of_environment = |grant: &Grant| grant.environment.as_str() == environment;
+    let that_may = token.grants.iter().position(|grant| of_environment(grant) && grant.role.may(right));
+    let grant = that_may.or_else(|| token.grants.iter().position(of_environment));
+    Ok(grant.map(|grant| Caller::Token(token, grant)))
+}
+
+/// What follows `Bearer` in the header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| text.trim())
+}
+
+/// Holds a request's address against what a key is narrowed to.
+fn check_address(scope: &Scope, rule: &Rule, query: Option<&str>) -> Result<(), Problem> {
+    if scope.is_whole() {
+        return Ok(());
+    }
+    match rule.narrowed {
+        Narrowed::Free | Narrowed::Body | Narrowed::Command => return Ok(()),
+        Narrowed::Refused => {
+            let why =
+                format!("{} is for keys that are not narrowed to organizations or groups", rule.operation);
+            return Err(Problem::Forbidden(why));
+        }
+        Narrowed::Organization => scope.check_ungrouped()?,
+        Narrowed::Address => {}
+    }
+    let (mut organizations, mut groups) = (Vec::new(), Pairs::new());
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name.eq_ignore_ascii_case("organizationId") {
+            organizations.push(value);
+        } else if let Some((word, group)) = name.split_once('.')
+            && word.eq_ignore_ascii_case("group")
+        {
+            groups.push((Cow::Owned(group.to_owned()), value));
+        }
+    }
+    if organizations.is_empty() {
+        organizations.push(Cow::Borrowed(""));
+    }
+    for organization in &organizations {
+        scope.check_organization(organization)?;
+    }
+    Ok(scope.check_groups(&groups)?)
+}
+
+impl From<Outside> for Problem {
+    fn from(outside: Outside) -> Problem {
+        Problem::Forbidden(outside.to_string())
+    }
+}
+
+/// The caller of a request that was let in before its body was read.
+#[derive(Clone)]
+struct Admitted(Caller);
+
+impl Shared {
+    /// Lets a request to an environment in, once; answers who is asking, where that matters.
+    pub(super) async fn admit(
+        &self,
+        parts: &mut Parts,
+        environment: &str,
+    ) -> Result<Option<Caller>, Problem> {
+        let Some(access) = &self.access else { return Ok(None) };
+        if let Some(Admitted(caller)) = parts.extensions.get() {
+            return Ok(Some(caller.clone()));
+        }
+        let caller = access.admit(parts, environment).await?;
+        parts.extensions.insert(Admitted(caller.clone()));
+        Ok(Some(caller))
+    }
+
+    /// Ends when a caller may not be answered any more; never where everybody may.
+    pub(super) async fn until_revoked(&self, caller: Option<Caller>) {
+        let (Some(access), Some(caller)) = (&self.access, caller) else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(LISTENERS_ASKED_EVERY).await;
+            // A database that does not answer says nothing of the key.
+            if let Err(Problem::Unauthenticated(_)) = access.again(&caller).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether the caller may still go on under a version of the configuration: a newer one than the
+    /// key was read under may be there because it was revoked. What commits nothing is guarded by no
+    /// version, so the key is read for it in any case.
+    pub(super) async fn check_caller(
+        &self,
+        environment: &Environment,
+        version: i64,
+        dry_run: bool,
+    ) -> Result<(), Problem> {
+        let (Some(access), Some(caller)) = (&self.access, &environment.caller) else { return Ok(()) };
+        let is_older = matches!(caller, Caller::Key(found) if found.version < version);
+        if dry_run || is_older {
+            Box::pin(access.again(caller)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Environment {
+    /// What the caller is narrowed to.
+    fn scope(&self) -> Option<&Scope> {
+        self.caller.as_ref().map(Caller::scope).filter(|scope| !scope.is_whole())
+    }
+
+    /// Whether the caller may see an organization's stock, whosever it is.
+    pub(super) fn check_stock(&self, organization: &Value) -> Result<(), Problem> {
+        let Some(scope) = self.scope() else { return Ok(()) };
+        scope.check_organization(organization.as_str())?;
+        Ok(scope.check_ungrouped()?)
+    }
+
+    /// Whether the caller may see what an organization set aside for groups.
+    pub(super) fn check_groups(&self, organization: &Value, groups: &Pairs<'_>) -> Result<(), Problem> {
+        let Some(scope) = self.scope() else { return Ok(()) };
+        scope.check_organization(organization.as_str())?;
+        Ok(scope.check_groups(groups)?)
+    }
+
+    /// Whether the caller may have a command done; it is noted as who asked for it.
+    pub(super) fn check_command(&self, asked: &mut Asked<'_>) -> Result<(), Problem> {
+        let Some(caller) = &self.caller else { return Ok(()) };
+        if !caller.scope().is_whole() {
+            caller.scope().check(&asked.target, &asked.request)?;
+        }
+        // Whoever has a key could say to be anybody.
+        let note = asked
+            .target
+            .note
+            .get_or_insert_with(|| Box::new(Note { reference: None, reason: None, actor: None }));
+        note.actor = Some(caller.name().clone());
+        Ok(())
+    }
+
+    /// The same for the lines of a bulk, each on its own.
+    pub(super) fn check_lines(&self, lines: &mut [Line<'_>]) {
+        for line in lines {
+            if let Ok(asked) = line
+                && let Err(problem) = self.check_command(asked)
+            {
+                let dry_run = asked.dry_run.unwrap_or_default();
+                *line = Err(Unreadable { problem, id: Some(asked.target.id.clone()), dry_run });
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "whether a key has expired is no matter of the ledger")]
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
+}

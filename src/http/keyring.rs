@@ -1,0 +1,93 @@
+//! The keys in memory. A command costs a look at the map and the digest of one header; a key is read
+//! when it is first used, and again when the environment's configuration has a newer version than
+//! when it was read: to revoke a key makes one.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+
+use crate::domain::key::prefix_of;
+use crate::store;
+use crate::store::keys::{self, Found};
+
+use super::problem::Problem;
+
+/// Keys that are kept in memory.
+const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Prefixes of no key that are remembered as such. They have room of their own: however many wrong
+/// keys come, the right ones stay where they are.
+const WRONG_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+/// For how long such a prefix is not looked up again.
+const WRONG_TIME: Duration = Duration::from_secs(10);
+/// Keys that are looked up at once, for requests that nobody knows yet whether they are allowed.
+const LOOKUPS_MAX: usize = 2;
+/// Longest that one waits to be looked up.
+const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Keys by their prefixes, each as it was when it was last read.
+pub(super) struct Keyring {
+    readers: PgPool,
+    kept: Mutex<LruCache<String, Arc<Found>>>,
+    wrong: Mutex<LruCache<String, Instant>>,
+    lookups: Semaphore,
+}
+
+/// The maps are whole whenever their locks are free, also after a panic.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Keyring {
+    pub(super) fn new(readers: PgPool) -> Keyring {
+        Keyring {
+            readers,
+            kept: Mutex::new(LruCache::new(KEPT_MAX)),
+            wrong: Mutex::new(LruCache::new(WRONG_MAX)),
+            lookups: Semaphore::new(LOOKUPS_MAX),
+        }
+    }
+
+    /// The key of a text, as it is kept or else stored; none where it is nobody's.
+    pub(super) async fn find(&self, text: &str) -> Result<Option<Arc<Found>>, Problem> {
+        let Some(prefix) = prefix_of(text) else { return Ok(None) };
+        let kept = locked(&self.kept).get(prefix).cloned();
+        let found = match kept {
+            Some(found) => Some(found),
+            None => Box::pin(self.look_up(prefix)).await?,
+        };
+        Ok(found.filter(|found| found.digest.is_of(text)))
+    }
+
+    async fn look_up(&self, prefix: &str) -> Result<Option<Arc<Found>>, Problem> {
+        let is_wrong = |since: &Instant| since.elapsed() < WRONG_TIME;
+        if locked(&self.wrong).get(prefix).is_some_and(is_wrong) {
+            return Ok(None);
+        }
+        let turn = tokio::time::timeout(LOOKUP_WAIT_MAX, self.lookups.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Problem::Overloaded) };
+        // Somebody before may have looked for the same.
+        if let Some(found) = locked(&self.kept).get(prefix) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let found = self.read(prefix).await?;
+        if found.is_none() {
+            locked(&self.wrong).put(prefix.to_owned(), Instant::now());
+        }
+        Ok(found)
+    }
+
+    /// Reads a key anew: none when it is revoked.
+    pub(super) async fn read(&self, prefix: &str) -> Result<Option<Arc<Found>>, Problem> {
+        let reading = store::read(&self.readers, async |connection| keys::find(connection, prefix).await);
+        let found = reading.await?.filter(|found| found.key.revoked_at.is_none()).map(Arc::new);
+        match &found {
+            Some(found) => _ = locked(&self.kept).put(prefix.to_owned(), Arc::clone(found)),
+            None => _ = locked(&self.kept).pop(prefix),
+        }
+        Ok(found)
+    }
+}

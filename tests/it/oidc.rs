@@ -1,0 +1,159 @@
+//! Tokens of an OpenID provider, made by another program: `tests/oidc/make`.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use reqwest::Method;
+use ringfence::domain::access::{Role, Scope};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::access::key;
+use super::process::run_ringfence;
+use super::requests::{allocation, consumption, problem, stock};
+use super::support::{Service, bicycles, database, eventually, url};
+
+fn fixture() -> &'static Value {
+    static FIXTURE: OnceLock<Value> = OnceLock::new();
+    FIXTURE.get_or_init(|| serde_json::from_str(include_str!("fixtures/oidc/tokens.json")).unwrap())
+}
+
+/// What a provider is to the service: an address with its keys.
+struct Provider {
+    url: String,
+    set: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Provider {
+    async fn start() -> Provider {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let set = Arc::new(Mutex::new(fixture()["set"].to_string()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (body, count) = (Arc::clone(&set), Arc::clone(&asked));
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let body = body.lock().unwrap().clone();
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Provider { url, set, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// A service that believes the fixture's provider, with some set aside for the web shop.
+async fn service(jwks_url: &str) -> Service {
+    let of = ["--auth", "--oidc-issuer", "https://id.example.com/", "--oidc-audience", "ringfence"];
+    let service =
+        Service::start_on(database().await, &[&of[..], &["--oidc-jwks-url", jwks_url]].concat()).await;
+    let admin = key(&service.database, "test", Role::Admin, Scope::default()).await;
+    assert_eq!(service.with_key(&admin, Method::PUT, "configuration", bicycles()).await.status, 200);
+    assert_eq!(service.with_key(&admin, Method::POST, "onhand", stock("s", 9)).await.status, 200);
+    let set_aside = allocation("a", "Web", 9);
+    assert_eq!(service.with_key(&admin, Method::POST, "allocation/allocate", set_aside).await.status, 200);
+    service
+}
+
+fn texts(tokens: &Value) -> Vec<&str> {
+    match tokens {
+        Value::Array(tokens) => tokens.iter().map(|token| token.as_str().unwrap()).collect(),
+        token => vec![token.as_str().unwrap()],
+    }
+}
+
+#[tokio::test]
+async fn a_token_may_what_its_claim_says_whatever_it_is_signed_by() {
+    let provider = Provider::start().await;
+    let service = service(&provider.url).await;
+    for (name, token) in fixture()["good"].as_object().unwrap() {
+        let token = token.as_str().unwrap();
+        let post = async |path: &str, body| service.with_key(token, Method::POST, path, body).await;
+        let granted = post("allocation/consume", consumption(name, "Web", 1)).await;
+        assert_eq!(granted.status, 200, "{name}: {}", granted.text);
+        problem(&post("allocation/consume", consumption("c", "Store", 1)).await, "forbidden");
+        // Another of its grants is for stock, and for none but this environment.
+        assert_eq!(post("onhand", stock(&format!("{name} s"), 1)).await.status, 200);
+        problem(&post("allocation/allocate", allocation("b", "Web", 1)).await, "forbidden");
+    }
+    let elsewhere = fixture()["elsewhere"].as_str().unwrap();
+    let foreign = service.with_key(elsewhere, Method::GET, "configuration", Value::Null).await;
+    problem(&foreign, "forbidden");
+    assert_eq!(provider.asked(), 1);
+    let mut connection =
+        <sqlx::PgConnection as sqlx::Connection>::connect_with(&service.database).await.unwrap();
+    let actors: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT DISTINCT actor FROM ledger WHERE operation = 'consume'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(actors, [Some("order-system".to_owned())]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_wrong_in_anything_is_refused_and_told_in_what() {
+    let provider = Provider::start().await;
+    let service = service(&provider.url).await;
+    for (why, tokens) in fixture()["wrong"].as_object().unwrap() {
+        for token in texts(tokens) {
+            let answer = service.with_key(token, Method::GET, "configuration", Value::Null).await;
+            assert_eq!(answer.status, 401, "{why}: {token}: {}", answer.text);
+            let refused = problem(&answer, "unauthenticated");
+            assert!(refused["detail"].as_str().unwrap().contains(why), "{why}: {token}: {refused}");
+        }
+    }
+    let long = format!("a.{}.c", "b".repeat(9_000));
+    let answer = service.with_key(&long, Method::GET, "configuration", Value::Null).await;
+    assert!(problem(&answer, "unauthenticated")["detail"].as_str().unwrap().contains("8 KiB"));
+    // Who comes with strange keys does not make the service ask the provider each time.
+    assert_eq!(provider.asked(), 1);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_the_provider_withdrew_is_good_no_longer() {
+    let provider = Provider::start().await;
+    let service = service(&provider.url).await;
+    let status = async |token: &Value| {
+        let token = token.as_str().unwrap();
+        service.with_key(token, Method::GET, "configuration", Value::Null).await.status
+    };
+    let (old, new) = (&fixture()["good"]["RS256"], &fixture()["new"]);
+    assert_eq!((status(old).await, status(new).await), (200, 401));
+    *provider.set.lock().unwrap() = fixture()["rotated"].to_string();
+    eventually("the new key is asked for", async || status(new).await == 200).await;
+    assert_eq!(status(old).await, 401);
+    assert_eq!(provider.asked(), 2);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_provider_does_not_answer_nobody_knows_its_tokens() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let service = service(&format!("http://{closed}/jwks")).await;
+    let token = fixture()["good"]["RS256"].as_str().unwrap();
+    let answer = service.with_key(token, Method::GET, "configuration", Value::Null).await;
+    problem(&answer, "overloaded");
+    service.stop().await;
+    // What belongs together is asked for together.
+    let database = url(&database().await);
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database];
+    for lacking in [&["--oidc-issuer", "a"][..], &["--auth", "--oidc-issuer", "a", "--oidc-audience", "b"]] {
+        let ended = run_ringfence(&[&serve[..], lacking].concat()).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("--oidc-jwks-url"), "{}", ended.stderr);
+    }
+}
