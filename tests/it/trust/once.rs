@@ -19,6 +19,7 @@ use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, allocation, consume, on_hand};
 use crate::process::Program;
+use crate::requests::all;
 use crate::support::{Answer, database, url};
 
 const PRODUCTS: [&str; 3] = ["Bike", "Helmet", "Bell"];
@@ -86,6 +87,16 @@ async fn ledger(database: &PgConnectOptions) -> Vec<String> {
     ids
 }
 
+/// Ids that are asked about again at once.
+const ASKED_AT_ONCE: usize = 32;
+
+async fn ask_again(client: Client, number: u64) -> (u64, String) {
+    let (path, body) = command(number);
+    let answer = client.settle(path, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    (number, answer.text)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_is_one_event_with_one_answer_however_often_it_is_sent_and_whatever_breaks() {
     let ids = scale(400, 100_000);
@@ -111,12 +122,11 @@ async fn an_id_is_one_event_with_one_answer_however_often_it_is_sent_and_whateve
     let (mut answers, statuses, unanswered) = send_thrice(lines, ids).await;
 
     // Who does not know yet asks again, and is told; who knows is told the same.
-    for number in 0..ids {
-        let (path, body) = command(number);
-        for client in &clients {
-            let answer = client.settle(path, &body).await;
-            assert_eq!(answer.status, 200, "{}", answer.text);
-            answers.entry(number).or_default().push(answer.text);
+    for first in (0..ids).step_by(ASKED_AT_ONCE) {
+        let numbers = first..ids.min(first + ASKED_AT_ONCE as u64);
+        let again = numbers.flat_map(|number| clients.clone().map(|client| ask_again(client, number)));
+        for (number, text) in all(again).await {
+            answers.entry(number).or_default().push(text);
         }
     }
     for (number, texts) in &answers {
