@@ -9,6 +9,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::embedded::{Embedded, EmbeddedError};
 use crate::follow::{self, Followers};
@@ -28,6 +30,8 @@ const WRITERS_DRAIN_MAX: Duration = Duration::from_secs(3);
 const LAST_UNMET_MAX: Duration = Duration::from_secs(1);
 /// Connections for what is delivered to webhooks: so short that two serve many deliveries.
 const DELIVERERS_MAX: u32 = 2;
+/// Longest that messages that are being sent may take to be done, from when the service stops.
+const DELIVERERS_STOP_MAX: Duration = Duration::from_secs(2);
 /// Longest that the readers' connections may take to say goodbye.
 const READERS_CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -258,7 +262,8 @@ async fn serve(
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
-    let delivering = tokio::spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
+    let mut delivering = JoinSet::new();
+    delivering.spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
     let server = server::serve(listener, router, metrics, settings.server_limits(), serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;
@@ -267,6 +272,7 @@ async fn serve(
         _ = stop.wait_for(|stop| *stop) => {}
         _ = writers.join_next() => failed = true,
     }
+    let delivered_until = Instant::now() + DELIVERERS_STOP_MAX;
     draining.store(true, Ordering::Relaxed);
     tracing::info!("stopping");
     let _ = stop_serving.send(true);
@@ -278,7 +284,9 @@ async fn serve(
     });
     failed |= drained.await.is_err();
     followers.stop().await;
-    let _ = delivering.await;
+    // What is cut off is sent again, by whoever is next to deliver it.
+    let _ = tokio::time::timeout_at(delivered_until, delivering.join_next()).await;
+    delivering.abort_all();
     let last = follow::unmet::hand_on(&unmet, &readers);
     if !matches!(tokio::time::timeout(LAST_UNMET_MAX, last).await, Ok(Ok(()))) {
         tracing::warn!("the unmet demand of the last second could not be written");

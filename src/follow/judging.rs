@@ -189,9 +189,10 @@ async fn activity<'a>(
     let columns: Vec<(&Subject, Timestamp)> =
         wanted.iter().map(|&(subject, window)| (subject, since(window))).collect();
     let found = subjects::activity(connection, &watched.environment, &columns).await?;
-    let with_time = wanted.into_iter().zip(found).map(|((subject, window), activity)| {
+    // A balance that came a moment ago may be one that nothing is known of yet: it is not idle.
+    let with_time = wanted.into_iter().zip(found).filter_map(|((subject, window), activity)| {
         let seconds = u32::try_from((now.0 - since(window).0) / SECOND).unwrap_or(window);
-        ((subject, window), Activity { seconds, ..activity })
+        Some(((subject, window), Activity { seconds, ..activity? }))
     });
     Ok(with_time.collect())
 }

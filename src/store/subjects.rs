@@ -172,7 +172,7 @@ pub async fn places(
 }
 
 /// Reads what happened at group paths since times of their own: whole minutes, the ends of which
-/// are what is kept. Answers in the same order; where nothing was ever done, nothing.
+/// are what is kept. Answers in the same order; nothing where it is not known yet what was done.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -180,7 +180,7 @@ pub async fn activity(
     connection: &mut PgConnection,
     environment: &str,
     wanted: &[(&Subject, Timestamp)],
-) -> Result<Vec<Activity>, StoreError> {
+) -> Result<Vec<Option<Activity>>, StoreError> {
     let columns = Columns::of(wanted.iter().map(|&(subject, _)| subject));
     let since: Vec<OffsetDateTime> = wanted.iter().map(|&(_, since)| text::time(since)).collect();
     // Totals: allocated, returned, consumed, reallocated in, reallocated out, unmet.
@@ -207,14 +207,14 @@ pub async fn activity(
     )
     .fetch_all(connection)
     .await?;
-    let mut found = vec![Activity::default(); wanted.len()];
+    let mut found = vec![None; wanted.len()];
     for row in rows {
-        found[row.place as usize - 1] = Activity {
+        found[row.place as usize - 1] = Some(Activity {
             consumed: text::quantity(&row.consumed)?,
             taken_in: text::quantity(&row.taken_in)?,
             unmet: text::quantity(&row.unmet)?,
             ..Activity::default()
-        };
+        });
     }
     Ok(found)
 }
