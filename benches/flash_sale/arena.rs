@@ -1,5 +1,6 @@
 //! Who takes part, on which books, and how a round is measured.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::arguments::Arguments;
 use crate::books::{self, Books};
-use crate::contestant::{Contestant, Kind};
+use crate::contestant::{Contestant, Kind, OURS};
 use crate::load::{self, Load, Measured};
+use crate::processor;
 use crate::report;
 use crate::scripts::{self, Products, Reads, Repeats, Sale, Scarce};
 
@@ -56,14 +58,15 @@ pub struct Side {
 }
 
 impl Side {
-    async fn ringfence(server: &PgConnectOptions) -> Side {
-        let books = Books::create(server, "bench_ringfence").await;
-        let contestants = vec![Contestant::start(&Kind::Ringfence { database_url: &books.url })];
-        Side { name: "ringfence", books, contestants, best: [Some(0); 2] }
+    async fn ringfence(server: &PgConnectOptions, name: &'static str, program: &Path) -> Side {
+        let books = Books::create(server, &format!("bench_{name}"), program).await;
+        let contestants =
+            vec![Contestant::start(&Kind::Ringfence { name, program, database_url: &books.url })];
+        Side { name, books, contestants, best: [Some(0); 2] }
     }
 
     async fn twin(server: &PgConnectOptions) -> Side {
-        let books = Books::create(server, "bench_twin").await;
+        let books = Books::create(server, "bench_twin", Path::new(OURS)).await;
         let start = |connections| Contestant::start(&Kind::Twin { database_url: &books.url, connections });
         let contestants = TWIN_CONNECTIONS.map(start).into();
         Side { name: "twin", books, contestants, best: [None; 2] }
@@ -102,6 +105,7 @@ impl Side {
         let mut load = Load { addresses, clients, warm_up: WARM_UP, time: Some(time) };
         let number = scripts::load_number();
         let sale = move |products: &Products, client| Sale::new(number, client, products.clone());
+        let before = processor::of_the_machine();
         let parts = match mix {
             Mix::Hot => {
                 let products = Products::hot();
@@ -122,7 +126,7 @@ impl Side {
             }
             Mix::Scarce => {
                 let product = format!("Rarity-{number}");
-                let pieces = if self.name == "ringfence" { SCARCE_OURS } else { SCARCE_TWINS };
+                let pieces = if self.name == "twin" { SCARCE_TWINS } else { SCARCE_OURS };
                 books::stock_one(load.addresses[0], &product, pieces).await;
                 (load.warm_up, load.time) = (Duration::ZERO, None);
                 let (products, end) = (Products::One(product.into()), Arc::new(OnceLock::new()));
@@ -137,10 +141,12 @@ impl Side {
                 parts
             }
         };
-        let measured = Measured::of_all(&parts);
+        let mut measured = Measured::of_all(&parts);
+        let spent = processor::of_the_machine() - before;
+        measured.machine_us = spent.as_secs_f64() * 1e6 / measured.sent.max(1) as f64;
         self.books.count(&measured);
         assert!(
-            self.name != "ringfence" || measured.unavailable == 0,
+            self.name == "twin" || measured.unavailable == 0,
             "ringfence alone on its books answers everything"
         );
         measured
@@ -151,18 +157,24 @@ impl Side {
 pub struct Arena {
     pub server: PgConnectOptions,
     pub ringfence: Side,
+    /// Another build.
+    pub before: Option<Side>,
     pub twin: Option<Side>,
 }
 
 impl Arena {
     pub async fn open(server: PgConnectOptions, arguments: &Arguments) -> Arena {
-        let ringfence = Side::ringfence(&server).await;
+        let ringfence = Side::ringfence(&server, "ringfence", Path::new(OURS)).await;
+        let before = match &arguments.against {
+            Some(program) => Some(Side::ringfence(&server, "before", program).await),
+            None => None,
+        };
         let twin = if arguments.without_twin { None } else { Some(Side::twin(&server).await) };
-        Arena { server, ringfence, twin }
+        Arena { server, ringfence, before, twin }
     }
 
     pub fn sides(&mut self) -> impl Iterator<Item = &mut Side> {
-        [&mut self.ringfence].into_iter().chain(&mut self.twin)
+        [&mut self.ringfence].into_iter().chain(&mut self.before).chain(&mut self.twin)
     }
 
     /// Replays the books of everybody.

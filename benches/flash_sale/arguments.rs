@@ -1,5 +1,7 @@
-//! What to run: `cargo bench --bench flash_sale -- [scenarios] [--rounds N] [--seconds S] [--only ringfence]`.
+//! What to run: `cargo bench --bench flash_sale -- [scenarios] [--rounds N] [--seconds S] [--only ringfence]
+//! [--against PROGRAM]`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -21,6 +23,9 @@ struct Given {
     /// Whom to measure alone.
     #[arg(long, value_parser = ["ringfence"])]
     only: Option<String>,
+    /// Another build of the program, which takes part too, on books of its own.
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
     /// Cargo gives it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -31,6 +36,7 @@ pub struct Arguments {
     pub rounds: usize,
     pub time: Duration,
     pub without_twin: bool,
+    pub against: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -52,6 +58,7 @@ impl Arguments {
             rounds: given.rounds as usize,
             time: Duration::from_secs_f64(given.seconds),
             without_twin: given.only.is_some(),
+            against: given.against,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A database of the benchmark, and the gates: what was answered must be what is in the books.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use ringfence::store::MIGRATIONS;
 use sqlx::postgres::PgConnectOptions;
@@ -38,6 +39,8 @@ const COMPARE: &str = r#"
 pub struct Books {
     pub options: PgConnectOptions,
     pub url: String,
+    /// The build that they are for.
+    program: PathBuf,
     /// New events that clients were told of.
     accepted: u64,
     /// Requests that clients do not know the end of.
@@ -46,16 +49,15 @@ pub struct Books {
 }
 
 impl Books {
-    /// Makes a database with the schema, the configuration and stock of the hot product.
-    pub async fn create(server: &PgConnectOptions, name: &str) -> Books {
+    /// Makes a database with a build's schema, the configuration and stock of the hot product.
+    pub async fn create(server: &PgConnectOptions, name: &str, program: &Path) -> Books {
         let mut connection = PgConnection::connect_with(server).await.expect("the server answers");
         let statement = AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::query(statement).execute(&mut connection).await.expect("a new database");
         let options = server.clone().database(name);
-        let mut connection = PgConnection::connect_with(&options).await.expect("the server answers");
-        MIGRATIONS.run(&mut connection).await.expect("an empty database");
         let url = options.to_url_lossy().to_string();
-        let books = Books { options, url, accepted: 0, unavailable: 0, has_products: false };
+        let program = program.to_owned();
+        let books = Books { options, url, program, accepted: 0, unavailable: 0, has_products: false };
         let stocker = books.stocker();
         send(stocker.address, head!("PUT", "configuration"), scripts::CONFIGURATION).await;
         stock_one(stocker.address, scripts::HOT, PLENTY).await;
@@ -65,7 +67,11 @@ impl Books {
     /// Stock is brought in by a ringfence of its own, on any database: it is quick, and leaves
     /// the memory of the one that is measured alone.
     fn stocker(&self) -> Contestant {
-        Contestant::start(&Kind::Ringfence { database_url: &self.url })
+        Contestant::start(&Kind::Ringfence {
+            name: "stocker",
+            program: &self.program,
+            database_url: &self.url,
+        })
     }
 
     /// Brings in stock of the many products, once.
@@ -119,6 +125,8 @@ impl Books {
     /// Replays the whole ledger through the core and holds it against everything stored.
     pub async fn replay(&self) -> usize {
         let mut connection = PgConnection::connect_with(&self.options).await.expect("the server answers");
+        // Those of another build may have an older schema.
+        MIGRATIONS.run(&mut connection).await.expect("books of this build or one before");
         let report = ringfence::verify::verify(&mut connection).await.expect("the books are readable");
         assert_eq!(report.differences, Vec::<String>::new(), "what the replay found");
         report.events

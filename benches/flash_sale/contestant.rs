@@ -2,12 +2,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+/// The build that is measured.
+pub const OURS: &str = env!("CARGO_BIN_EXE_ringfence");
 
 /// Which program.
 pub enum Kind<'a> {
-    /// The real one, with no flag that tunes it.
-    Ringfence { database_url: &'a str },
+    /// The real one, with no flag that tunes it; `name` tells its builds apart.
+    Ringfence { name: &'a str, program: &'a Path, database_url: &'a str },
     /// A transaction per request.
     Twin { database_url: &'a str, connections: u32 },
     /// The same server over one route that answers what it was sent.
@@ -25,10 +29,10 @@ impl Contestant {
     pub fn start(kind: &Kind<'_>) -> Contestant {
         let this_program = || Command::new(std::env::current_exe().expect("this program"));
         let (name, mut command) = match kind {
-            Kind::Ringfence { database_url } => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+            Kind::Ringfence { name, program, database_url } => {
+                let mut command = Command::new(program);
                 command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url]);
-                ("ringfence".to_owned(), command)
+                ((*name).to_owned(), command)
             }
             Kind::Twin { database_url, connections } => {
                 let mut command = this_program();

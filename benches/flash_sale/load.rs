@@ -58,6 +58,8 @@ pub struct Measured {
     pub unavailable: u64,
     /// What the load itself took of a core, in microseconds for each request.
     pub load_us: f64,
+    /// What the whole machine took meanwhile, in microseconds for each request; 0 where it was not measured.
+    pub machine_us: f64,
     /// In order.
     latencies_us: Vec<u32>,
 }
@@ -198,6 +200,7 @@ impl Tally {
             accepted: self.accepted,
             unavailable: self.unavailable,
             load_us,
+            machine_us: 0.0,
             latencies_us: self.latencies_us,
         }
     }

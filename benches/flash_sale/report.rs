@@ -13,6 +13,7 @@ pub struct Summary {
     pub p999: f64,
     pub refusal_rate: f64,
     pub load_us: f64,
+    pub machine_us: f64,
 }
 
 impl Summary {
@@ -25,6 +26,7 @@ impl Summary {
             p999: median(&|round| round.percentile_ms(0.999)),
             refusal_rate: median(&|round| round.refusal_rate),
             load_us: median(&|round| round.load_us),
+            machine_us: median(&|round| round.machine_us),
         }
     }
 }
@@ -38,7 +40,7 @@ pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
 
 pub fn headline() {
     println!(
-        "{:<14} {:<8} {:<20} {:>10} {:>9} {:>9} {:>9} {:>10} {:>8}",
+        "{:<14} {:<8} {:<20} {:>10} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8}",
         "scenario",
         "round",
         "contestant",
@@ -47,16 +49,17 @@ pub fn headline() {
         "p99 ms",
         "p99.9 ms",
         "refused/s",
-        "load us"
+        "load us",
+        "all us"
     );
 }
 
 /// One line: a round, or the median of all.
 pub fn line(scenario: &str, round: &str, contestant: &str, summary: &Summary) {
-    let Summary { rate, p50, p99, p999, refusal_rate, load_us } = summary;
+    let Summary { rate, p50, p99, p999, refusal_rate, load_us, machine_us } = summary;
     let refused = if *refusal_rate > 0.0 { format!("{refusal_rate:.0}") } else { "-".to_owned() };
     println!(
-        "{scenario:<14} {round:<8} {contestant:<20} {rate:>10.0} {p50:>9.2} {p99:>9.2} {p999:>9.2} {refused:>10} {load_us:>8.1}"
+        "{scenario:<14} {round:<8} {contestant:<20} {rate:>10.0} {p50:>9.2} {p99:>9.2} {p999:>9.2} {refused:>10} {load_us:>8.1} {machine_us:>8.1}"
     );
 }
 

@@ -1,12 +1,13 @@
 //! The scenarios.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::arena::{Arena, Mix};
 use crate::arguments::Arguments;
 use crate::books::Books;
-use crate::contestant::{Contestant, Kind};
+use crate::contestant::{Contestant, Kind, OURS};
 use crate::load::{self, Load, Measured};
 use crate::processor;
 use crate::report::{Report, Summary, line, median, round_line};
@@ -85,16 +86,21 @@ async fn compare(
         report.keep(name, side.name, summary);
         side.books.check().await;
     }
-    if let (Some(ours), Some(theirs)) = (report.of(name, "ringfence"), report.of(name, "twin")) {
-        let (rate, p50) = (ours.rate / theirs.rate, ours.p50 / theirs.p50);
-        println!("{name:<14} ringfence to twin: {rate:.1}x the answers a second, {p50:.3}x the p50");
+    for other in ["before", "twin"] {
+        if let (Some(ours), Some(theirs)) = (report.of(name, "ringfence"), report.of(name, other)) {
+            let (rate, p50) = (ours.rate / theirs.rate, ours.p50 / theirs.p50);
+            let machine = ours.machine_us / theirs.machine_us;
+            println!(
+                "{name:<14} ringfence to {other}: {rate:.2}x the answers a second, {p50:.3}x the p50, {machine:.3}x the processor time"
+            );
+        }
     }
     println!("{name:<14} the books add up");
 }
 
 /// What HTTP and the database cost for each command, and what these cores could do at most.
 async fn measure_roofline(name: &'static str, arena: &Arena, arguments: &Arguments, report: &mut Report) {
-    let mut books = Books::create(&arena.server, "bench_roofline").await;
+    let mut books = Books::create(&arena.server, "bench_roofline", Path::new(OURS)).await;
     let echo = Contestant::start(&Kind::Echo);
     let (mut https, mut loads, mut databases) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..arguments.rounds {
@@ -137,7 +143,11 @@ async fn measure_roofline(name: &'static str, arena: &Arena, arguments: &Argumen
 /// One instance, then two over the same database with the clients spread evenly.
 async fn two_instances(name: &'static str, arena: &mut Arena, arguments: &Arguments, report: &mut Report) {
     let side = &mut arena.ringfence;
-    let second = Contestant::start(&Kind::Ringfence { database_url: &side.books.url });
+    let second = Contestant::start(&Kind::Ringfence {
+        name: "ringfence",
+        program: Path::new(OURS),
+        database_url: &side.books.url,
+    });
     let (mut one, mut two, mut shares, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..arguments.rounds {
         let alone = side.measure(0, Mix::Hot, CLIENTS, arguments.time).await;
