@@ -77,7 +77,7 @@
 //!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
 //!     - `configuration.rs` reads and replaces configurations; `text.rs` PostgreSQL's literals;
-//!       `migrate.rs` brings the schema up to date
+//!       `migrate.rs` brings the schema up to date; `now.rs` reads a product as it stands
 //!     - `keys.rs` makes, finds and revokes keys
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
 //!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ringfence::domain::snapshot::EVENTS_MIN;
-use ringfence::store::{Isolation, connection_options, snapshots};
+use ringfence::store::snapshots::{self, Source};
+use ringfence::store::{Isolation, connection_options};
 use sqlx::{Connection, PgConnection};
 
 use crate::compare::{Bench, Case, median};
@@ -51,7 +52,9 @@ async fn take(database: &Database) {
     while after < last {
         let until = last.min(after + CHUNK);
         let mut transaction = connection.begin().await.expect("a transaction");
-        snapshots::follow(&mut transaction, (after, until), EVENTS_MIN).await.expect("snapshots");
+        snapshots::follow(&mut transaction, (after, until), Source::Ledger, EVENTS_MIN)
+            .await
+            .expect("snapshots");
         transaction.commit().await.expect("its end");
         after = until;
     }

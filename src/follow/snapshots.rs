@@ -3,7 +3,8 @@
 use sqlx::PgConnection;
 
 use crate::domain::snapshot::EVENTS_MIN;
-use crate::store::{StoreError, snapshots};
+use crate::store::StoreError;
+use crate::store::snapshots::{self, Source};
 
 use super::{Chunk, Follower};
 
@@ -20,6 +21,7 @@ impl Follower for Snapshots {
         if chunk.after == chunk.until {
             return Ok(());
         }
-        snapshots::follow(connection, (chunk.after, chunk.until), EVENTS_MIN).await
+        let source = if chunk.is_behind { Source::Ledger } else { Source::Books };
+        snapshots::follow(connection, (chunk.after, chunk.until), source, EVENTS_MIN).await
     }
 }

@@ -30,17 +30,27 @@ pub async fn moved(
         r#"SELECT l.environment_id, l.organization_id, l.product_id, l.dimensions, l.groups AS "groups!", l.source_groups,
                   l.operation, b.minute AS "minute!", sum(l.quantity)::text AS "quantity!",
                   max(l.received_at) AS "latest!"
-           -- In this order for no other reason than that the events are looked up by their ids.
-           FROM (SELECT * FROM ledger WHERE event_id > $1 AND event_id <= $2 ORDER BY event_id OFFSET 0) l
+           FROM (
+               -- Those of a batch, which have a time in common, are added up first: all that is
+               -- found out about them below is found out once. Where some may have been erased,
+               -- each stands alone.
+               SELECT environment_id, organization_id, product_id, dimensions, groups, source_groups, operation,
+                      received_at, sum(quantity) AS quantity,
+                      CASE WHEN (SELECT EXISTS (SELECT FROM erasure WHERE until_event_id > $1)) THEN event_id END AS alone
+               -- In this order for no other reason than that the events are looked up by their ids.
+               FROM (SELECT * FROM ledger WHERE event_id > $1 AND event_id <= $2 ORDER BY event_id OFFSET 0) l
+               GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 10
+           ) l
            CROSS JOIN LATERAL (
                SELECT CASE WHEN l.received_at >= $3 THEN date_trunc('minute', l.received_at, 'UTC')
                            WHEN l.received_at >= $4 THEN date_trunc('hour', l.received_at, 'UTC') + interval '59 minutes'
                            ELSE date_trunc('day', l.received_at, 'UTC') + interval '23 hours 59 minutes' END AS minute
            ) b
            WHERE l.operation IN ('allocate', 'unallocate', 'reallocate', 'consume')
-             AND NOT EXISTS (SELECT FROM erasure x
-                             WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
-                               AND x.product_id = l.product_id AND l.event_id <= x.until_event_id)
+             AND (l.alone IS NULL
+                  OR NOT EXISTS (SELECT FROM erasure x
+                                 WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
+                                   AND x.product_id = l.product_id AND l.alone <= x.until_event_id))
            GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"#,
         after,
         until,

@@ -12,6 +12,7 @@ pub mod horizon;
 pub mod keys;
 pub mod ledger;
 pub mod migrate;
+mod now;
 pub mod onhand;
 pub mod outbox;
 pub mod past;

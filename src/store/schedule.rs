@@ -122,10 +122,16 @@ pub(super) async fn replace(
 pub(super) fn read(json: &str) -> Result<Schedule, StoreError> {
     let unreadable = || StoreError::Rejected(format!("the stored schedule {json:?}"));
     let rows: Vec<(String, i32, String)> = serde_json::from_str(json).map_err(|_| unreadable())?;
+    of(&rows)
+}
+
+/// A schedule of days, the measures' places, and quantities.
+pub(super) fn of(rows: &[(String, i32, String)]) -> Result<Schedule, StoreError> {
     let mut schedule = Schedule::default();
     for (day, place, quantity) in rows {
-        let day = crate::domain::schedule::day(&day).ok_or_else(unreadable)?;
-        add(&mut schedule, day, place, &quantity)?;
+        let unreadable = || StoreError::Rejected(format!("the stored schedule of {day:?}"));
+        let day = crate::domain::schedule::day(day).ok_or_else(unreadable)?;
+        add(&mut schedule, day, *place, quantity)?;
     }
     Ok(schedule)
 }

@@ -1,8 +1,9 @@
 //! Snapshots of products, which replays begin at; and who takes them, in the order of the ledger.
 //!
-//! A snapshot is taken by replaying: from the one before it, by the events of the product that
-//! came since. So an event is replayed once for it, whatever else happens, and a product that
-//! lost its snapshots gets new ones when it is touched again.
+//! Who keeps up with the ledger copies what stands in the books, which costs the same however many
+//! events led there. Who is behind replays, as the books have gone on: from the snapshot before, by
+//! the events of the product that came since. So does a product of which nothing is noted yet in
+//! `snapshot_due`, or that was due before: what came until then is not to stay without.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +18,11 @@ use crate::domain::snapshot::{self, ENTRIES_MAX, due_at, entries};
 use super::past::{PAGE_EVENTS, Product};
 use super::replay::Rules;
 use super::state::Keys;
-use super::{StoreError, configuration};
+use super::{StoreError, configuration, now};
 
-/// Most events that are replayed for one chunk of the ledger, about: a second's work or less.
-const REPLAYED_MAX: u64 = 50_000;
+/// Most events that are replayed, or entries that are copied, for one chunk of the ledger, about: a
+/// second's work or less.
+const READ_MAX: u64 = 50_000;
 /// Events of a piece of the ledger. As many as there are pieces, where there are 10^7 events.
 const PIECE_EVENTS: i64 = 4_096;
 
@@ -92,6 +94,15 @@ fn key(environment: &str, organization: &str, product: &str) -> ProductKey {
     }
 }
 
+/// What snapshots are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// How products stand now: one snapshot, after the last event.
+    Books,
+    /// The events, each replayed: snapshots wherever they were due.
+    Ledger,
+}
+
 /// What is written of a chunk of the ledger.
 #[derive(Default)]
 struct Taken {
@@ -109,11 +120,12 @@ struct Taken {
 pub async fn follow(
     connection: &mut PgConnection,
     (after, until): (i64, i64),
+    source: Source,
     events_min: u64,
 ) -> Result<(), StoreError> {
     let touched = touched(connection, after, until).await?;
     let Some(earliest) = touched.iter().map(|one| one.earliest).min() else { return Ok(()) };
-    let taken = take(connection, &touched, until, events_min).await?;
+    let taken = take(connection, &touched, until, (source, events_min)).await?;
     write(connection, &taken).await?;
     let events = touched.iter().map(|one| one.events).sum();
     cut(connection, (after, until), events, earliest).await
@@ -128,13 +140,21 @@ struct Touched {
 
 async fn touched(connection: &mut PgConnection, after: i64, until: i64) -> Result<Vec<Touched>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT environment_id, organization_id, product_id, count(*) AS "events!", min(received_at) AS "earliest!"
-           FROM ledger l WHERE event_id > $1 AND event_id <= $2
-             AND NOT EXISTS (SELECT FROM erasure x
+        r#"SELECT l.environment_id, l.organization_id, l.product_id, sum(l.events)::bigint AS "events!",
+                  min(l.earliest) AS "earliest!"
+           FROM (
+               -- Where some may have been erased, each event stands alone.
+               SELECT environment_id, organization_id, product_id, count(*) AS events, min(received_at) AS earliest,
+                      CASE WHEN (SELECT EXISTS (SELECT FROM erasure WHERE until_event_id > $1)) THEN event_id END AS alone
+               FROM ledger WHERE event_id > $1 AND event_id <= $2
+               GROUP BY 1, 2, 3, 6
+           ) l
+           WHERE l.alone IS NULL
+              OR NOT EXISTS (SELECT FROM erasure x
                              WHERE x.environment_id = l.environment_id AND x.organization_id = l.organization_id
-                               AND x.product_id = l.product_id AND l.event_id <= x.until_event_id)
-           GROUP BY environment_id, organization_id, product_id
-           ORDER BY environment_id, organization_id, product_id"#,
+                               AND x.product_id = l.product_id AND l.alone <= x.until_event_id)
+           GROUP BY 1, 2, 3
+           ORDER BY 1, 2, 3"#,
         after,
         until,
     )
@@ -177,20 +197,25 @@ async fn take(
     connection: &mut PgConnection,
     touched: &[Touched],
     until: i64,
-    events_min: u64,
+    (source, events_min): (Source, u64),
 ) -> Result<Taken, StoreError> {
     let keys: Vec<ProductKey> = touched.iter().map(|one| one.key.clone()).collect();
     let due = due(connection, &keys).await?;
     let mut taken = Taken::default();
-    let mut replays = Replays { rules: BTreeMap::new(), left: REPLAYED_MAX, events_min };
+    let mut reads = Reads { rules: BTreeMap::new(), left: READ_MAX, events_min };
     for (one, due) in touched.iter().zip(due) {
+        let is_up_to_date = due.is_some_and(|(events, due_at)| events < due_at);
+        let source = if is_up_to_date { source } else { Source::Ledger };
         let (events, due_at) = due.unwrap_or((0, due_at(0, events_min) as i64));
         let events = events + one.events;
-        if events < due_at || replays.left == 0 {
+        if events < due_at || reads.left == 0 {
             taken.due.push((one.key.clone(), events, due_at));
             continue;
         }
-        let (events, due_at) = match replays.take(connection, &one.key, until, &mut taken.snapshots).await {
+        let (events, due_at) = match reads
+            .take(connection, &one.key, (source, until), &mut taken.snapshots)
+            .await
+        {
             // Others are not to go without because of it.
             Err(StoreError::Rejected(why)) => {
                 tracing::error!(product = ?one.key, error = %why, "no snapshot can be taken of a product");
@@ -203,23 +228,23 @@ async fn take(
     Ok(taken)
 }
 
-/// The replays of one chunk.
-struct Replays<'a> {
+/// What is read for one chunk.
+struct Reads<'a> {
     /// By environment: its configuration now, and those of its events.
     rules: BTreeMap<&'a str, (Configuration, Rules)>,
-    /// How many events may still be replayed.
+    /// How many events or entries may still be read.
     left: u64,
     events_min: u64,
 }
 
-impl<'a> Replays<'a> {
+impl<'a> Reads<'a> {
     /// Takes the snapshots that are due of a product. Answers how many events came since the last,
     /// and at how many the next is due.
     async fn take(
         &mut self,
         connection: &mut PgConnection,
         key: &'a ProductKey,
-        until: i64,
+        (source, until): (Source, i64),
         snapshots: &mut Vec<(ProductKey, i64, String)>,
     ) -> Result<(i64, i64), StoreError> {
         let environment = key.environment.as_str();
@@ -230,6 +255,17 @@ impl<'a> Replays<'a> {
             self.rules.insert(environment, (versioned.configuration, Rules::of_each(environment)));
         }
         let Some((configuration, rules)) = self.rules.get_mut(environment) else { return Ok((0, 0)) };
+        if source == Source::Books {
+            let Some((event_id, stock)) = now::product(connection, key, configuration).await? else {
+                return Ok((0, self.events_min as i64));
+            };
+            let entries = entries(&stock);
+            self.left = self.left.saturating_sub(entries);
+            if entries <= ENTRIES_MAX {
+                snapshots.push((key.clone(), event_id, snapshot::write(&stock)));
+            }
+            return Ok((0, due_at(entries, self.events_min) as i64));
+        }
         let mut product = Product::before(connection, key, configuration, until).await?;
         let mut since = 0;
         loop {

@@ -7,6 +7,7 @@ mod snapshots;
 mod times;
 
 use reqwest::Method;
+use ringfence::store::snapshots::Source;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -23,8 +24,18 @@ pub async fn last_event(connection: &mut PgConnection) -> i64 {
 /// Takes snapshots of all that happened behind an event, one every so many events of a product.
 pub async fn follow(connection: &mut PgConnection, after: i64, events: u64) -> i64 {
     let until = last_event(connection).await;
+    follow_by(connection, (after, until), Source::Ledger, events).await
+}
+
+/// The same up to another event, from either source.
+pub async fn follow_by(
+    connection: &mut PgConnection,
+    (after, until): (i64, i64),
+    source: Source,
+    events: u64,
+) -> i64 {
     let mut transaction = connection.begin().await.unwrap();
-    ringfence::store::snapshots::follow(&mut transaction, (after, until), events).await.unwrap();
+    ringfence::store::snapshots::follow(&mut transaction, (after, until), source, events).await.unwrap();
     transaction.commit().await.unwrap();
     until
 }

@@ -2,6 +2,7 @@
 
 use ringfence::domain::name::Value as Name;
 use ringfence::store::erasing::{Order, Partition, empty};
+use ringfence::store::snapshots::Source;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
@@ -106,7 +107,7 @@ async fn what_was_read_before_an_erasure_is_not_written_after_it() {
         waiting > 0
     })
     .await;
-    ringfence::store::snapshots::follow(&mut taking, (0, until), 3).await.unwrap();
+    ringfence::store::snapshots::follow(&mut taking, (0, until), Source::Ledger, 3).await.unwrap();
     taking.commit().await.unwrap();
     assert!(erasing.await.unwrap() > 0);
     assert_eq!(

@@ -4,13 +4,14 @@
 //! The answers are made under the configuration of today, so they are compared with those of a
 //! *twin*: an environment that had it from the beginning, and got the same commands.
 
+use ringfence::store::snapshots::Source;
 use serde_json::{Value, json};
 
 use crate::requests::{JSON, changed};
 use crate::schedule::{later, scheduling, today};
 use crate::support::Service;
 
-use super::{alone, ask, follow, point_of, questions, run, snapshots};
+use super::{alone, ask, follow, follow_by, last_event, point_of, questions, run, snapshots};
 
 const STEPS: u64 = 150;
 /// Fewest events of a product between snapshots.
@@ -213,8 +214,12 @@ async fn what_is_asked_about_any_event_is_answered_as_it_was_then() {
             answers.push(ask(&history.service, "twin", question, None).await.text);
         }
         then.push((event_id, answers));
-        if step % 13 == 5 {
-            followed = follow(&mut connection, followed, EVENTS).await;
+        // Copied from the books and replayed from the ledger in turn.
+        let until = last_event(&mut connection).await;
+        if step % 26 == 5 {
+            followed = follow_by(&mut connection, (followed, until), Source::Ledger, EVENTS).await;
+        } else if step % 13 == 5 {
+            followed = follow_by(&mut connection, (followed, until), Source::Books, 1).await;
         }
     }
     let service = history.service;

@@ -1,6 +1,7 @@
 //! Which points can be asked about, and what is said of the others.
 
 use reqwest::Method;
+use ringfence::store::snapshots::Source;
 use serde_json::{Value, json};
 
 use crate::requests::{JSON, all, allocation, balance, consumption, event, pointers, stock};
@@ -205,8 +206,9 @@ async fn one_s_own_event_can_be_asked_about_at_once_while_others_write() {
     let mut connection = alone(&service).await;
     let following = async {
         let mut reached = 0;
-        for _ in 0..20 {
-            reached = settled(&mut connection, reached).await;
+        for round in 0..20 {
+            let source = if round % 4 == 0 { Source::Ledger } else { Source::Books };
+            reached = settled(&mut connection, reached, source).await;
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
@@ -217,13 +219,10 @@ async fn one_s_own_event_can_be_asked_about_at_once_while_others_write() {
 }
 
 /// Takes snapshots up to where the ledger is settled.
-async fn settled(connection: &mut sqlx::PgConnection, reached: i64) -> i64 {
+async fn settled(connection: &mut sqlx::PgConnection, reached: i64, source: Source) -> i64 {
     let within = std::time::Duration::from_secs(5);
     let horizon = ringfence::store::horizon::Horizon::default().read(connection, within).await.unwrap();
-    let mut transaction = sqlx::Connection::begin(connection).await.unwrap();
-    ringfence::store::snapshots::follow(&mut transaction, (reached, horizon.max(reached)), 4).await.unwrap();
-    transaction.commit().await.unwrap();
-    horizon.max(reached)
+    super::follow_by(connection, (reached, horizon.max(reached)), source, 4).await
 }
 
 /// An event that has its id and is not there yet: nobody is told how things stood after it.
