@@ -105,8 +105,8 @@
 //! Beside `src`: `migrations/` is the schema, with its constraints; `.sqlx/` what the database said of
 //! each query; `tests/it/` one binary that tests the service over real HTTP and a real PostgreSQL, in
 //! `tests/it/trust/` the promises, held against what clients wrote down; beside it what takes longer
-//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/contract/`,
-//! `tests/clients/` and `tests/console/` (`tests/README.md`);
+//! or needs tools of others, such as `tests/fuzz/`, `tests/failover/`, `tests/upgrade/`, `tests/nginx/`,
+//! `tests/contract/`, `tests/clients/` and `tests/console/` (`tests/README.md`);
 //! `benches/flash_sale/` one hot product against a twin, `benches/growth/` what size costs,
 //! `benches/micro/` single operations; `benches/README.md` has their figures.
 //!
@@ -317,6 +317,11 @@
 //! be replayed. Names and formulas are those of today: a configuration keeps what stored data uses, so
 //! they fit all quantities of then, and one answer can be held against another. See `http/as_of.rs`,
 //! `store/past.rs` and `store/snapshots.rs`.
+//!
+//! **A product is led to an instance by a header of its own.** It is in the body of most calls, and a proxy
+//! that reads bodies has to hold them, to parse them as the service does and to be trusted with them. So
+//! clients say it once more, in `ringfence-product`. The service does not read it: a wrong one costs speed, and
+//! no promise rests on it. See `docs/nginx.conf`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

@@ -237,7 +237,9 @@ impl FromRequestParts<App> for NewEnvironment {
 #[openapi(
     info(
         title = "Ringfence",
-        description = "Inventory allocation: protects stock that was set aside, and keeps every channel to its share.",
+        description = "Inventory allocation: protects stock that was set aside, and keeps every channel to its share.\n\n\
+            Where several instances serve, a proxy can lead each product to one of them by a header that clients \
+            send, `ringfence-product`, with the product's id; the service itself takes no notice of it.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "/")),

@@ -40,6 +40,22 @@ fn what_is_copied_exists_and_is_not_ignored() {
     }
 }
 
+/// Cargo builds nothing where a target's file is missing; those of ours are empty in the first layer.
+#[test]
+fn the_stand_ins_are_there_for_every_benchmark() {
+    let manifest = include_str!("../../Cargo.toml");
+    let mut count = 0;
+    for path in manifest.lines().filter_map(|line| line.strip_prefix("path = \"benches/")) {
+        let path = path.trim_end_matches('"');
+        let directory = path.trim_end_matches("/main.rs");
+        let has = |word: &str| DOCKERFILE.split_whitespace().any(|each| each == word);
+        assert!(has(&format!("benches/{directory}")), "the Dockerfile makes no benches/{directory}");
+        assert!(has(&format!("benches/{path}")), "the Dockerfile makes no benches/{path}");
+        count += 1;
+    }
+    assert_eq!(count, manifest.matches("[[bench]]").count());
+}
+
 /// The same text builds the same image next year.
 #[test]
 fn versions_are_pinned() {

@@ -25,6 +25,7 @@ mod faults;
 mod feed;
 mod followers;
 mod following;
+mod guides;
 mod history;
 mod horizon;
 mod hostile_input;

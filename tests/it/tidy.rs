@@ -135,7 +135,8 @@ fn every_variable_that_is_written_about_exists() {
     let mut known: BTreeSet<_> =
         serve.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
     known.insert("RINGFENCE_LOG");
-    for file in ["README.md", "Dockerfile", "docker-compose.yml"] {
+    for file in ["README.md", "docs/operators.md", "docs/integrators.md", "Dockerfile", "docker-compose.yml"]
+    {
         let text = fs::read_to_string(root().join(file)).unwrap();
         let is_part = |c: char| c.is_ascii_uppercase() || c == '_';
         for word in text.split(|c| !is_part(c)).filter(|word| word.starts_with("RINGFENCE_")) {
