@@ -14,7 +14,9 @@
 //! - `main.rs`: the command line, the signals and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
 //! - `settings.rs`: the flags, and every limit with its unit
-//! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
+//! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names;
+//!   `telemetry/request.rs` the request that is being answered; `telemetry/traces.rs` traces and their spans
+//! - `otlp.rs`: sends spans to a collector
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
 //! - `keys.rs`: keys from the command line
@@ -331,6 +333,7 @@ pub mod follow;
 pub mod http;
 pub mod keys;
 pub mod oidc;
+pub mod otlp;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

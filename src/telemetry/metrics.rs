@@ -13,6 +13,9 @@ use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::mpsc;
+
+use super::traces::{Counts, Span, Traces};
 
 /// The buckets that the semantic conventions of HTTP ask for, in seconds.
 const HTTP_BUCKETS: [f64; 14] =
@@ -86,6 +89,10 @@ pub struct Metrics {
     queue: Family<ShardLabels, Gauge>,
     oldest_transaction: Gauge<f64, std::sync::atomic::AtomicU64>,
     database_up: Gauge,
+    /// What became of spans.
+    pub spans: Arc<Counts>,
+    /// The traces, where they are on.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// What is measured of the writers.
@@ -103,6 +110,8 @@ pub struct Writers {
     pub ambiguous: Family<AmbiguousLabels, Counter>,
     /// Nodes and balances that commands needed.
     pub lookups: Family<LookupLabels, Counter>,
+    /// The traces, where they are on.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// What may end or begin again; each is there from the start, so that the first one is seen to come.
@@ -130,6 +139,7 @@ impl Writers {
             retries: Family::default(),
             ambiguous: Family::default(),
             lookups: Family::default(),
+            traces: None,
         }
     }
 }
@@ -173,6 +183,10 @@ impl Default for Metrics {
             "Whether the database answered when it was last asked",
             database_up.clone(),
         );
+        let spans = Arc::<Counts>::default();
+        ours.register("trace_spans_sent", "Spans that a collector of traces took", spans.sent.clone());
+        let help = "Spans that were dropped, because too many waited or no collector took them";
+        ours.register("trace_spans_dropped", help, spans.dropped.clone());
         Metrics {
             registry,
             requests,
@@ -182,11 +196,29 @@ impl Default for Metrics {
             queue,
             oldest_transaction,
             database_up,
+            spans,
+            traces: None,
         }
     }
 }
 
 impl Metrics {
+    /// With traces, of which so many in 2^64 are recorded; and their spans, for who sends them.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn traced(threshold: u64) -> Result<(Metrics, mpsc::Receiver<Span>), getrandom::Error> {
+        let mut metrics = Metrics::default();
+        let (traces, spans) = Traces::new(threshold, Arc::clone(&metrics.spans))?;
+        let traces = Arc::new(traces);
+        metrics.traces = Some(Arc::clone(&traces));
+        // They are nobody else's yet.
+        if let Some(writers) = Arc::get_mut(&mut metrics.writers) {
+            writers.traces = Some(traces);
+        }
+        Ok((metrics, spans))
+    }
+
     /// Counts a request that was answered.
     pub fn answered(&self, labels: RequestLabels, took: Duration) {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
