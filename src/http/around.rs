@@ -66,7 +66,7 @@ impl Around {
             match answer.await {
                 Ok(Ok(response)) => response.map(Body::new),
                 Err(_) => {
-                    failed("it took too long");
+                    failed("a request took too long", None);
                     Problem::Overloaded.into_response()
                 }
             }
@@ -126,9 +126,9 @@ impl Recorded {
 }
 
 /// Says in the log why the current request failed, unless that is there.
-pub(super) fn failed(why: &str) {
+pub(super) fn failed(what: &'static str, why: Option<&str>) {
     if is_to_be_told() {
-        tracing::warn!(request = current_request(), error = why, "a request failed");
+        tracing::warn!(request = current_request(), error = why, "{what}");
     }
 }
 

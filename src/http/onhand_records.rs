@@ -187,14 +187,14 @@ async fn run(streams: Streams, query: Query, mut writer: Writer, tell_next: ones
             writer.end().await;
         }
         Ok(Err(Ended::By(problem))) => {
-            failed("an on-hand query was not answered to its end");
+            failed("an on-hand query was not answered to its end", None);
             writer.fail(problem).await;
         }
         Ok(Err(Ended::Gone)) => {
             tracing::debug!(request = current_request(), "the client of an on-hand query left")
         }
         Err(_) => {
-            failed("an on-hand query took too long, and was cut off");
+            failed("an on-hand query took too long, and was cut off", None);
             writer.fail(Problem::Overloaded).await;
         }
     }

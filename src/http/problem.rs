@@ -291,7 +291,7 @@ impl From<Failure> for Problem {
             // A configuration that changes faster than a command can be made again.
             Failure::ConfigurationChanged | Failure::Overloaded => Problem::Overloaded,
             Failure::DatabaseUnavailable(why) => {
-                failed(&why);
+                failed("the database did not answer", Some(&why));
                 Problem::DatabaseUnavailable
             }
             Failure::ShuttingDown => Problem::ShuttingDown,
@@ -308,7 +308,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Conflict(_) | StoreError::IdTaken | StoreError::Busy => Problem::Overloaded,
             StoreError::Unavailable(why) | StoreError::Unwatched(why) => {
-                failed(&why);
+                failed("the database did not answer", Some(&why));
                 Problem::DatabaseUnavailable
             }
             StoreError::Rejected(why) => {
