@@ -272,11 +272,14 @@ async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
-    let mut followers = Followers::new(for_readers, settings.follow_limits());
-    followers.start(follow::activity::Activity::default());
-    followers.start(follow::watches::Watches::default());
-    followers.start(follow::snapshots::Snapshots);
-    followers.run(follow::unmet::run(Arc::clone(&unmet), readers.clone()));
+    let mut followers = Followers::new(for_readers, settings.follow_limits(), metrics.panics.clone());
+    followers.start("activity", follow::activity::Activity::default);
+    followers.start("watches", follow::watches::Watches::default);
+    followers.start("snapshots", || follow::snapshots::Snapshots);
+    let (counted, pool) = (Arc::clone(&unmet), readers.clone());
+    followers.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone()));
+    let (measured, pool) = (Arc::clone(&metrics), readers.clone());
+    followers.run("over-allocated", move || follow::overallocated::run(Arc::clone(&measured), pool.clone()));
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.

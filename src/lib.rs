@@ -57,6 +57,7 @@
 //!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs`
 //!       what was done with what is set aside; `unmet.rs` hands on the demand that was not met
 //!     - `watches.rs` which balances and nodes watches are to judge, `judging.rs` judges them
+//!     - `overallocated.rs` counts over-allocated nodes
 //! - `deliver/`: sends notices of alerts to webhooks
 //!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
 //!       that is private
@@ -83,7 +84,8 @@
 //!     - `keys.rs` makes, finds and revokes keys
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
 //!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
-//!     - `sessions.rs` what goes on in the database beside the service
+//!     - `sessions.rs` what goes on in the database beside the service; `overview.rs` what is measured of
+//!       what is stored
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
@@ -319,6 +321,15 @@
 //! be replayed. Names and formulas are those of today: a configuration keeps what stored data uses, so
 //! they fit all quantities of then, and one answer can be held against another. See `http/as_of.rs`,
 //! `store/past.rs` and `store/snapshots.rs`.
+//!
+//! **A span is made when it is over.** None follows a request about; who is in no trace pays for finding
+//! that out. A batch's span is a child of the first of its traced requests, and has links to the others,
+//! as the conventions have it for batches: so there is one trace from a request to its commit, and from
+//! every other request the commit is one link away. See `telemetry/traces.rs`.
+//!
+//! **A request says why it failed, and nobody else does.** A writer hands on why, so that the log has one
+//! line for each request with its id; what a client or a receiver sent is in no line. A panic is logged
+//! by the hook, without what was put together for it. See `telemetry.rs` and `http/around.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod onhand;
 pub mod outbox;
+pub mod overview;
 pub mod past;
 pub mod past_onhand;
 pub mod query;

@@ -32,6 +32,7 @@ mod hostile_input;
 mod instances;
 mod inventory_visibility;
 mod load;
+mod logs;
 mod metrics;
 mod migrations;
 mod naive;
