@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::deliver::send::Sender;
 use crate::embedded::{Embedded, EmbeddedError};
 use crate::follow::{self, Followers};
 use crate::http::{self, server};
@@ -19,7 +20,7 @@ use crate::oidc::Tokens;
 use crate::settings::{Database, Serve};
 use crate::store::{self, Isolation, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::{deliver, demo, engine};
+use crate::{deliver, demo, engine, otlp};
 
 /// Longest that the start waits for the database.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ const LAST_UNMET_MAX: Duration = Duration::from_secs(1);
 const DELIVERERS_MAX: u32 = 2;
 /// Longest that messages that are being sent may take to be done, from when the service stops.
 const DELIVERERS_STOP_MAX: Duration = Duration::from_secs(2);
+/// Longest that it may take to send the last spans.
+const LAST_TRACES_MAX: Duration = Duration::from_secs(1);
 /// Longest that the readers' connections may take to say goodbye.
 const READERS_CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,9 @@ pub enum StartError {
     /// There is no TLS to be had.
     #[error("TLS cannot be had: {0}")]
     Tls(String),
+    /// The system has no random numbers.
+    #[error("the system has no random numbers: {0}")]
+    Random(getrandom::Error),
     /// What is to be done with keys cannot be.
     #[error("{0}")]
     Key(String),
@@ -207,6 +213,17 @@ impl App {
     }
 }
 
+/// What is measured, and who sends the traces where they are on.
+fn measure(settings: &Serve, stop: &watch::Sender<bool>) -> Result<(Arc<Metrics>, JoinSet<()>), StartError> {
+    let mut exporting = JoinSet::new();
+    let Some(collector) = settings.collector() else { return Ok((Arc::default(), exporting)) };
+    // An operator's collector is in their own network.
+    let sender = Sender::new(true).map_err(StartError::Tls)?;
+    let (metrics, spans) = Metrics::traced(settings.trace_ratio.0).map_err(StartError::Random)?;
+    exporting.spawn(otlp::run(collector, sender, spans, Arc::clone(&metrics.spans), stop.subscribe()));
+    Ok((Arc::new(metrics), exporting))
+}
+
 async fn serve(
     listener: TcpListener,
     options: &PgConnectOptions,
@@ -215,6 +232,8 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), StartError> {
     let round_trip_max = settings.round_trip_max();
+    let stop_traces = watch::channel(false).0;
+    let (metrics, mut exporting) = measure(settings, &stop_traces)?;
     let for_writers = store::connection_options(options.clone(), Isolation::Serializable, round_trip_max);
     let for_readers = store::connection_options(options.clone(), Isolation::ReadCommitted, round_trip_max);
     let readers = PgPoolOptions::new()
@@ -229,7 +248,6 @@ async fn serve(
         .acquire_timeout(round_trip_max)
         .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
         .connect_lazy_with(for_readers.clone());
-    let metrics = Arc::<Metrics>::default();
     let (handle, mut writers) = engine::start(&for_writers, &settings.engine_limits(), &metrics.writers)
         .map_err(StartError::Threads)?;
     if settings.demo {
@@ -254,11 +272,14 @@ async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
-    let mut followers = Followers::new(for_readers, settings.follow_limits());
-    followers.start(follow::activity::Activity::default());
-    followers.start(follow::watches::Watches::default());
-    followers.start(follow::snapshots::Snapshots);
-    followers.run(follow::unmet::run(Arc::clone(&unmet), readers.clone()));
+    let mut followers = Followers::new(for_readers, settings.follow_limits(), metrics.panics.clone());
+    followers.start("activity", follow::activity::Activity::default);
+    followers.start("watches", follow::watches::Watches::default);
+    followers.start("snapshots", || follow::snapshots::Snapshots);
+    let (counted, pool) = (Arc::clone(&unmet), readers.clone());
+    followers.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone()));
+    let (measured, pool) = (Arc::clone(&metrics), readers.clone());
+    followers.run("over-allocated", move || follow::overallocated::run(Arc::clone(&measured), pool.clone()));
     ready(&format!("http://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
@@ -291,6 +312,9 @@ async fn serve(
     if !matches!(tokio::time::timeout(LAST_UNMET_MAX, last).await, Ok(Ok(()))) {
         tracing::warn!("the unmet demand of the last second could not be written");
     }
+    let _ = stop_traces.send(true);
+    let _ = tokio::time::timeout(LAST_TRACES_MAX, exporting.join_next()).await;
+    exporting.abort_all();
     // A connection that went back while the database did not answer is asked whether it lives,
     // and not given up on by the pool.
     let _ = tokio::time::timeout(READERS_CLOSE_MAX, readers.close()).await;

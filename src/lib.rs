@@ -14,7 +14,9 @@
 //! - `main.rs`: the command line, the signals and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
 //! - `settings.rs`: the flags, and every limit with its unit
-//! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
+//! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names;
+//!   `telemetry/request.rs` the request that is being answered; `telemetry/traces.rs` traces and their spans
+//! - `otlp.rs`: sends spans to a collector
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
 //! - `keys.rs`: keys from the command line
@@ -55,6 +57,7 @@
 //!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs`
 //!       what was done with what is set aside; `unmet.rs` hands on the demand that was not met
 //!     - `watches.rs` which balances and nodes watches are to judge, `judging.rs` judges them
+//!     - `overallocated.rs` counts over-allocated nodes
 //! - `deliver/`: sends notices of alerts to webhooks
 //!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
 //!       that is private
@@ -81,7 +84,8 @@
 //!     - `keys.rs` makes, finds and revokes keys
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
 //!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
-//!     - `sessions.rs` what goes on in the database beside the service
+//!     - `sessions.rs` what goes on in the database beside the service; `overview.rs` what is measured of
+//!       what is stored
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
@@ -322,6 +326,14 @@
 //! that reads bodies has to hold them, to parse them as the service does and to be trusted with them. So
 //! clients say it once more, in `ringfence-product`. The service does not read it: a wrong one costs speed, and
 //! no promise rests on it. See `docs/nginx.conf`.
+//! **A span is made when it is over.** None follows a request about; who is in no trace pays for finding
+//! that out. A batch's span is a child of the first of its traced requests, and has links to the others,
+//! as the conventions have it for batches: so there is one trace from a request to its commit, and from
+//! every other request the commit is one link away. See `telemetry/traces.rs`.
+//!
+//! **A request says why it failed, and nobody else does.** A writer hands on why, so that the log has one
+//! line for each request with its id; what a client or a receiver sent is in no line. A panic is logged
+//! by the hook, without what was put together for it. See `telemetry.rs` and `http/around.rs`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
@@ -336,6 +348,7 @@ pub mod follow;
 pub mod http;
 pub mod keys;
 pub mod oidc;
+pub mod otlp;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

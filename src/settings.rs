@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::oidc::Provider;
+use crate::otlp::Collector;
 use crate::{deliver, engine, follow, http};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
@@ -156,6 +157,14 @@ pub struct Serve {
     /// Write logs as JSON lines.
     #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = BoolishValueParser::new())]
     pub log_json: bool,
+    /// Send traces to this OpenTelemetry collector: OTLP over HTTP, as JSON; /v1/traces is added. Without
+    /// it, OTEL_EXPORTER_OTLP_ENDPOINT counts; without both, there are no traces.
+    #[arg(long, env = "RINGFENCE_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Which share of the requests that come without a traceparent of their own is traced, from 0 to 1.
+    /// With one, its flag says whether. OTEL_SERVICE_NAME names the service [default: ringfence].
+    #[arg(long, env = "RINGFENCE_TRACE_RATIO", value_name = "SHARE", default_value = "0.01", value_parser = share)]
+    pub trace_ratio: Share,
     /// Allow that products are erased, with their stock and all of their events: for housekeeping
     /// in tests. Without it, cleanupalldata is answered 403.
     #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
@@ -221,6 +230,21 @@ pub struct Serve {
     /// Longest that open requests are waited for when the service stops.
     #[arg(long, env = "RINGFENCE_DRAIN_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000)]
     pub drain_time_max_ms: u64,
+}
+
+/// A share of 2^64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u64);
+
+/// It is what chance is held against, and no quantity.
+#[allow(clippy::float_arithmetic, reason = "see above")]
+fn share(text: &str) -> Result<Share, String> {
+    let ratio: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if !(0.0..=1.0).contains(&ratio) {
+        return Err("it is not between 0 and 1".to_owned());
+    }
+    // What is above the largest number becomes that.
+    Ok(Share((ratio * 2_f64.powi(64)) as u64))
 }
 
 /// Longest body of a request, in bytes (a limit of the wire contract).
@@ -302,6 +326,15 @@ impl Serve {
             attempts_max: self.webhook_attempts_max,
             poll: WEBHOOK_POLL,
         }
+    }
+
+    /// The collector that traces are sent to.
+    pub fn collector(&self) -> Option<Collector> {
+        let general = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let own = self.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
+        let endpoint = own.or_else(|| general("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
+        let service = general("OTEL_SERVICE_NAME").unwrap_or_else(|| "ringfence".to_owned());
+        Some(Collector { endpoint, service })
     }
 
     /// The OpenID provider whose tokens are believed.

@@ -1,21 +1,79 @@
-//! Logs, and what is measured.
+//! Logs, what is measured, and traces.
 
 pub mod metrics;
+pub mod request;
+pub mod traces;
 
+use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Writer, format};
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::registry::LookupSpan;
 
 /// Starts logging to standard error; `RINGFENCE_LOG` filters it as `RUST_LOG` would.
 /// Standard output is left to what scripts read.
 pub fn start(json: bool) {
     let filter = EnvFilter::try_from_env("RINGFENCE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_timer(SystemTime);
+    let is_ansi = io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_ansi);
+    let format = format().with_timer(SystemTime);
     // A second subscriber of the same process (a test's) changes nothing.
-    let _ = if json { lines.json().try_init() } else { lines.try_init() };
+    let _ = match json {
+        true => lines
+            .fmt_fields(JsonFields::new())
+            .event_format(InTrace { format: format.json(), is_json: true })
+            .try_init(),
+        false => lines.event_format(InTrace { format, is_json: false }).try_init(),
+    };
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Logs a panic, once, in the format of all lines. Only a text that is written in the program is told: what
+/// was put together may quote what a client sent.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let text = panic.payload().downcast_ref::<&str>().copied().unwrap_or("see there");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    match request::current_request() {
+        request if request.is_empty() => tracing::error!(panic = text, place, "a task panicked"),
+        request => tracing::error!(request, panic = text, place, "a handler panicked"),
+    }
+}
+
+/// Adds the trace of the current request to a line, where it is in one: behind everything else. A
+/// span would carry it too, but would have to be made for each request.
+struct InTrace<F> {
+    format: F,
+    is_json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for InTrace<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(trace) = request::current_trace() else {
+            return self.format.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        match (line.trim_end(), self.is_json) {
+            (line, false) => writeln!(writer, "{line} trace_id={}", trace.id),
+            (line, true) => {
+                let open = line.strip_suffix('}').unwrap_or(line);
+                writeln!(writer, "{open},\"trace_id\":\"{}\"}}", trace.id)
+            }
+        }
+    }
 }

@@ -59,19 +59,22 @@ pub async fn serve(database_url: &str, connections: u32) {
 
 async fn work(pool: &PgPool, command: &Arc<Command>, versioned: &Arc<Versioned>) -> Result<Receipt, Failure> {
     loop {
-        let mut connection = pool.acquire().await.map_err(|_| Failure::DatabaseUnavailable)?;
+        let mut connection =
+            pool.acquire().await.map_err(|_| Failure::DatabaseUnavailable("no connection".into()))?;
         match transact(&mut connection, command, versioned).await {
             Ok(answer) => return answer,
             Err(StoreError::IdTaken) => {
                 let found = ledger::find(&mut connection, &[(command, &versioned.configuration)]).await;
-                let event =
-                    found.ok().and_then(|mut found| found.pop().flatten()).ok_or(Failure::Internal)?;
+                let event = found
+                    .ok()
+                    .and_then(|mut found| found.pop().flatten())
+                    .ok_or(Failure::Internal("no event".into()))?;
                 return Ok(Receipt { event: Arc::new(event), replayed: true });
             }
             Err(StoreError::Conflict(_)) => {}
             Err(error) => {
                 eprintln!("twin: {error}");
-                return Err(Failure::DatabaseUnavailable);
+                return Err(Failure::DatabaseUnavailable("no connection".into()));
             }
         }
     }

@@ -146,12 +146,22 @@ impl Deliverer {
                 store::read(&self.pool, async |connection| outbox::next(connection, lane).await).await?;
             let Some(next) = next else { break };
             let attempt = self.attempt(&next).await;
-            let (webhook, message) = (&lane.webhook, &next.message_id);
+            let (webhook, message_id, status) = (&lane.webhook, &next.message_id, attempt.status);
+            // What a receiver answers may repeat what it was sent: the delivery has it, the log has not.
+            let logged = attempt.error.as_deref().filter(|_| status.is_none());
             match (&attempt.error, attempt.again_in) {
-                (None, _) => tracing::debug!(webhook, message, "delivered"),
-                (Some(error), Some(_)) => tracing::info!(webhook, message, error, "not delivered yet"),
-                (Some(error), None) => {
-                    tracing::warn!(webhook, message, error, "not delivered, and not tried again");
+                (None, _) => tracing::debug!(webhook, message_id, "delivered"),
+                (Some(_), Some(_)) => {
+                    tracing::info!(webhook, message_id, status, error = logged, "not delivered yet");
+                }
+                (Some(_), None) => {
+                    tracing::warn!(
+                        webhook,
+                        message_id,
+                        status,
+                        error = logged,
+                        "not delivered, and not tried again"
+                    );
                 }
             }
             let hold = self.hold();

@@ -29,10 +29,11 @@ const SHOWN_CHARACTERS_MAX: usize = 200;
 
 /// What was answered.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub struct Answer {
+    /// The status.
+    pub status: u16,
     /// The beginning of the body, with what stands before it where there is any.
-    pub(super) text: String,
+    pub text: String,
 }
 
 /// Sends messages over connections of its own.
@@ -58,7 +59,10 @@ impl Sender {
     }
 
     /// Sends a message. An error is a sentence for whoever looks at the delivery.
-    pub(super) async fn send(
+    ///
+    /// # Errors
+    /// Says what is wrong with the address or with what is there.
+    pub async fn send(
         &self,
         url: &str,
         headers: &[(&'static str, String)],

@@ -27,7 +27,8 @@ use crate::domain::explanation::Explanation;
 use crate::domain::refusal::Refusal;
 use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
-use crate::telemetry::metrics;
+use crate::telemetry::traces::Link;
+use crate::telemetry::{metrics, request};
 
 use pulse::Pulse;
 
@@ -74,15 +75,16 @@ pub enum Failure {
     /// The queue is full or does not move, or other instances were quicker each time.
     #[error("more commands are waiting than can be taken; send it again")]
     Overloaded,
-    /// The database cannot be reached. Whether the event is in the ledger is unknown.
+    /// The database cannot be reached. Whether the event is in the ledger is unknown. Says what was
+    /// wrong, for the log of whoever sent it.
     #[error("the database is unavailable; send it again")]
-    DatabaseUnavailable,
+    DatabaseUnavailable(Arc<str>),
     /// The service is stopping.
     #[error("the service is stopping; send it again")]
     ShuttingDown,
-    /// A bug. It was logged.
-    #[error("internal error")]
-    Internal,
+    /// A bug. Says what the database said.
+    #[error("internal error: {0}")]
+    Internal(Arc<str>),
 }
 
 /// Why the commands of a submission were not done: which was the first, and why.
@@ -120,13 +122,16 @@ pub struct Submission {
     pub others: Vec<Submission>,
     /// Since when it has been waiting.
     pub since: Instant,
+    /// The span of the request that it came with, where that is in a trace.
+    pub trace: Option<Box<Link>>,
 }
 
 impl Submission {
     fn new(commands: Vec<Arc<Command>>, configuration: Arc<Versioned>) -> (Submission, Pending) {
         let (reply, pending) = oneshot::channel();
         let (room, others, since) = (None, Vec::new(), Instant::now());
-        (Submission { commands, configuration, reply, room, others, since }, Pending(pending))
+        let trace = request::current_trace().and_then(|trace| trace.link()).map(Box::new);
+        (Submission { commands, configuration, reply, room, others, since, trace }, Pending(pending))
     }
 
     /// It alone, and then each that came with it.
@@ -177,7 +182,7 @@ impl Pending {
     pub async fn answer(self) -> Reply {
         // A writer answers everything that it took, so a lost reply means that it panicked:
         // whether it had committed is unknown.
-        self.0.await.unwrap_or_else(|_| Err(Failure::DatabaseUnavailable.into()))
+        self.0.await.unwrap_or_else(|_| Err(Failure::DatabaseUnavailable("the writer failed".into()).into()))
     }
 }
 

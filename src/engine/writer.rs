@@ -20,6 +20,7 @@ use crate::store::configuration::Versioned;
 use crate::store::ledger::Event;
 use crate::store::{StoreError, configuration, state};
 use crate::telemetry::metrics::{self, AmbiguousLabels, LookupLabels, RetryLabels};
+use crate::telemetry::traces::{BatchTrace, Link as SpanLink};
 
 use super::answers::{self, answer_granted, meanwhile};
 use super::batch::{EventName, Granted, Ground, Place, Unit, Verdict, judge, name_of, root};
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     /// Whether a commit was sent whose answer has not come.
     is_committing: bool,
     metrics: Arc<metrics::Writers>,
+    /// Where the batch in the works is in traces, if it is in any.
+    trace: Option<BatchTrace>,
 }
 
 /// A batch that was decided and is not committed.
@@ -96,8 +99,8 @@ impl Writer {
         let link = Link::new(options, limits.round_trip_max);
         let books = Books::new(limits.books_entries_max);
         let recent = LruCache::new(NonZeroUsize::new(limits.recent_events_max).unwrap_or(NonZeroUsize::MIN));
-        let (granted, contended, is_committing) = (Vec::new(), 0, false);
-        Writer { intake, pulse, link, books, recent, granted, contended, is_committing, metrics }
+        let (granted, contended, is_committing, trace) = (Vec::new(), 0, false, None);
+        Writer { intake, pulse, link, books, recent, granted, contended, is_committing, metrics, trace }
     }
 
     /// Takes submissions until the queue is closed and empty.
@@ -118,14 +121,26 @@ impl Writer {
         }
     }
 
-    /// Answers every submission.
-    async fn process(&mut self, mut open: Vec<Submission>) {
+    /// Answers every submission, in a span of their own where they are in traces.
+    async fn process(&mut self, open: Vec<Submission>) {
         let begun = Instant::now();
+        let Some(traces) = self.metrics.traces.clone() else { return self.answer(open, begun).await };
+        let commands = open.iter().map(|submission| submission.commands.len()).sum();
+        let own = BatchTrace::begin(&traces, begun, traced(&open));
+        // A batch that is done one by one is in the middle of its own.
+        let outer = std::mem::replace(&mut self.trace, own);
+        self.answer(open, begun).await;
+        if let Some(own) = std::mem::replace(&mut self.trace, outer) {
+            own.end(&traces, commands);
+        }
+    }
+
+    async fn answer(&mut self, mut open: Vec<Submission>, begun: Instant) {
         self.metrics.batch.observe(open.len() as f64);
         if let Some(oldest) = open.first() {
             self.metrics.queue_wait.observe(begun.duration_since(oldest.since).as_secs_f64());
         }
-        let mut outages = 0;
+        let (mut outages, mut outage) = (0, Arc::<str>::from("the database did not answer"));
         let mut wait_for_turn = self.contended > 0;
         self.contended = self.contended.saturating_sub(1);
         for round in 0..ROUNDS_MAX {
@@ -147,7 +162,8 @@ impl Writer {
                 // Writers have connections of their own, and never wait for one.
                 StoreError::IdTaken | StoreError::Busy | StoreError::Unwatched(_) => {}
                 StoreError::Unavailable(why) => {
-                    tracing::warn!(error = %why, commands = open.len(), "the database did not answer");
+                    tracing::debug!(error = %why, commands = open.len(), "a batch had no answer");
+                    outage = why.into();
                     outages += 1;
                 }
                 StoreError::Rejected(why) => return self.isolate(open, &why).await,
@@ -156,7 +172,7 @@ impl Writer {
             let is_late = outages > 0 && begun.elapsed() >= self.link.round_trip_max();
             if outages > 1 || is_late || !self.link.is_up() {
                 self.count_ended("unknown", in_doubt);
-                return self.give_up(open);
+                return self.give_up(open, &outage);
             }
             // The commit may have happened or not: the ledger tells.
             match self.look_up(&mut open, id_taken).await {
@@ -167,7 +183,7 @@ impl Writer {
                 Err(StoreError::Rejected(why)) => return self.isolate(open, &why).await,
                 Err(_) => {
                     self.count_ended("unknown", in_doubt);
-                    return self.give_up(open);
+                    return self.give_up(open, &outage);
                 }
             }
         }
@@ -187,34 +203,35 @@ impl Writer {
     }
 
     fn count_retry(&self, error: &StoreError) {
-        let sqlstate = match error {
-            StoreError::Conflict(sqlstate) => sqlstate,
-            StoreError::IdTaken => "23505",
-            StoreError::Unwatched(_) => "53200",
-            _ => "",
-        };
+        let sqlstate = sqlstate(error);
         self.metrics.retries.get_or_create(&RetryLabels { sqlstate }).inc();
     }
 
     /// The database does not do it. Whoever came meanwhile has waited as long, and is not let
     /// wait for the next try.
-    fn give_up(&mut self, open: Vec<Submission>) {
+    fn give_up(&mut self, open: Vec<Submission>, why: &Arc<str>) {
         // Before they are told: whoever is may come again at once, and finds nothing in the works.
         self.pulse.rest();
         // That it cannot be reached is seen by whoever asks it, and so is the end of that.
         if self.link.is_up() {
             self.pulse.fail();
         }
-        reject(open, &Failure::DatabaseUnavailable);
-        reject(self.intake.take_all(), &Failure::DatabaseUnavailable);
+        let failure = Failure::DatabaseUnavailable(Arc::clone(why));
+        reject(open, &failure);
+        reject(self.intake.take_all(), &failure);
     }
 
     /// One of them is what the database will not have. On their own, the others are done.
     async fn isolate(&mut self, open: Vec<Submission>, why: &str) {
-        if let [submission] = &open[..] {
-            let command = &submission.commands[0];
-            tracing::error!(error = %why, id = %command.id, environment = %command.product.environment, "a command failed");
-            return reject(open, &Failure::Internal);
+        if open.len() == 1 {
+            let Some(submission) = open.into_iter().next() else { return };
+            let environment = environment_of(&submission);
+            let failure = Failure::Internal(why.into());
+            // The request tells the log; where it is gone, somebody must.
+            if submission.reply.send(Err(failure.into())).is_err() {
+                tracing::error!(error = %why, %environment, "a command failed that nobody waits for");
+            }
+            return;
         }
         for submission in open {
             Box::pin(self.process(vec![submission])).await;
@@ -276,10 +293,31 @@ impl Writer {
         let (began, writing) = (Instant::now(), self.link.bounded(batch.write(&mut connection)));
         self.is_committing = true;
         let written = meanwhile(writing, &mut self.granted).await;
+        self.trace_commit(began, open.len(), written.as_ref().err());
         self.link.check_in(connection, &written);
         let event_ids = written?;
         self.committed(began);
         Ok(decided.committed(&event_ids))
+    }
+
+    fn trace_joined(&mut self, joined: &[Submission]) {
+        let Some(traces) = &self.metrics.traces else { return };
+        match &mut self.trace {
+            Some(batch) => batch.join(traces, Instant::now(), traced(joined)),
+            None => self.trace = BatchTrace::begin(traces, Instant::now(), traced(joined)),
+        }
+    }
+
+    fn trace_commit(&self, began: Instant, commands: usize, error: Option<&StoreError>) {
+        if let (Some(batch), Some(traces)) = (&self.trace, &self.metrics.traces) {
+            let failure = error.map(|error| match error {
+                StoreError::Conflict("") => "conflict",
+                StoreError::Unavailable(_) => "unavailable",
+                StoreError::Rejected(_) => "rejected",
+                error => sqlstate(error),
+            });
+            batch.committed(traces, began, commands, failure);
+        }
     }
 
     fn committed(&mut self, began: Instant) {
@@ -306,6 +344,7 @@ impl Writer {
                         let began = Instant::now();
                         self.is_committing = true;
                         let committed = self.link.bounded(async { Ok(transaction.commit().await?) }).await;
+                        self.trace_commit(began, open.len(), committed.as_ref().err());
                         committed.map(|()| self.committed(began)).map(|()| judged)
                     }
                     Err(error) => {
@@ -339,10 +378,12 @@ impl Writer {
         // Others have come meanwhile for whom this is the turn too. Not in later rounds: a batch
         // that grew again and again would have something to lose by again and again.
         if may_grow && open.iter().all(|submission| submission.commands.len() == 1) {
+            let before = open.len();
             self.intake.join(open, |submission| match &submission.commands[..] {
                 [command] => roots.contains(&root_of(command, &submission.configuration)),
                 _ => false,
             });
+            self.trace_joined(&open[before..]);
         }
         let open = &open[..];
         self.meet_versions(open);
@@ -472,6 +513,21 @@ pub(super) fn commands_of(open: &[Submission]) -> impl Iterator<Item = (&Command
     open.iter().flat_map(|submission| {
         submission.commands.iter().map(|command| (&**command, &submission.configuration))
     })
+}
+
+/// What PostgreSQL said; empty where it said nothing.
+fn sqlstate(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Conflict(sqlstate) => sqlstate,
+        StoreError::IdTaken => "23505",
+        StoreError::Unwatched(_) => "53200",
+        _ => "",
+    }
+}
+
+/// The submissions that are in traces, and since when each has waited.
+fn traced(open: &[Submission]) -> impl Iterator<Item = (SpanLink, Instant)> {
+    open.iter().filter_map(|submission| Some((**submission.trace.as_ref()?, submission.since)))
 }
 
 /// Submissions have one command at least, and all of one environment.

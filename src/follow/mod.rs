@@ -12,6 +12,7 @@
 
 pub mod activity;
 mod judging;
+pub mod overallocated;
 pub mod snapshots;
 pub mod unmet;
 pub mod watches;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use crate::domain::command::Timestamp;
 use crate::store::horizon::Horizon;
 use crate::store::{self, StoreError, follow};
+use crate::telemetry::metrics::{FollowerLabels, Panics};
 
 /// The limits of who follows.
 #[derive(Clone, Debug)]
@@ -84,27 +86,53 @@ pub struct Followers {
     tasks: JoinSet<()>,
     options: PgConnectOptions,
     limits: Limits,
+    panics: Panics,
 }
 
 impl Followers {
     /// Nobody yet.
-    pub fn new(options: PgConnectOptions, limits: Limits) -> Followers {
-        Followers { stop: watch::channel(false).0, tasks: JoinSet::new(), options, limits }
+    pub fn new(options: PgConnectOptions, limits: Limits, panics: Panics) -> Followers {
+        Followers { stop: watch::channel(false).0, tasks: JoinSet::new(), options, limits, panics }
     }
 
     /// Lets one more follow, until all are stopped.
-    pub fn start(&mut self, follower: impl Follower) {
-        self.run(Following::new(follower, self.options.clone(), self.limits.clone()).run());
+    pub fn start<F: Follower>(&mut self, name: &str, follower: impl Fn() -> F + Send + 'static) {
+        let (options, limits) = (self.options.clone(), self.limits.clone());
+        self.run(name, move || Following::new(follower(), options.clone(), limits.clone()).run());
     }
 
     /// Does something beside, until all are stopped. What is cut off in the middle of a transaction
-    /// is undone with its connection.
-    pub fn run(&mut self, beside: impl Future<Output = ()> + Send + 'static) {
+    /// is undone with its connection. One that panics begins anew, after a wait that grows.
+    pub fn run<W>(&mut self, name: &str, beside: impl Fn() -> W + Send + 'static)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let name = FollowerLabels { follower: name.to_owned() };
+        // From the start, so that the first one is seen to come.
+        let panics = self.panics.get_or_create(&name).clone();
         let mut stopped = self.stop.subscribe();
+        let Limits { poll, backoff_max, .. } = self.limits;
         self.tasks.spawn(async move {
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => {}
-                () = beside => {}
+            for panicked in 1.. {
+                let mut work = JoinSet::new();
+                work.spawn(beside());
+                let ended = tokio::select! {
+                    _ = stopped.wait_for(|stopped| *stopped) => None,
+                    ended = work.join_next() => ended,
+                };
+                match ended {
+                    None => return work.shutdown().await,
+                    Some(Ok(())) => return,
+                    Some(Err(_)) => {}
+                }
+                panics.inc();
+                let wait = backoff_max.min(poll * 2_u32.saturating_pow(panicked));
+                // The panic itself is logged where it happens.
+                tracing::info!(follower = name.follower, ?wait, "begins anew");
+                tokio::select! {
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                    () = tokio::time::sleep(wait) => {}
+                }
             }
         });
     }

@@ -2,6 +2,7 @@
 //! a layer of the router would cost every request a box and a clone of its own.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -15,7 +16,9 @@ use axum::response::IntoResponse;
 use tower::{Layer, ServiceExt};
 use tower_http::catch_panic::{CatchPanic, CatchPanicLayer, ResponseForPanic};
 
-use crate::telemetry::metrics::{Gauge, Metrics, RefusalLabels, RequestLabels};
+use crate::telemetry::metrics::{Gauge, Metrics, RequestLabels};
+use crate::telemetry::request::{self, InRequest};
+use crate::telemetry::traces::{Clock, Kind, Link, Span, Trace, Traces, Value};
 
 use super::openapi;
 use super::path::normalize;
@@ -26,48 +29,9 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id of a request that is taken over, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What is known of a request wherever it is worked on.
-#[derive(Clone)]
-struct InRequest {
-    id: HeaderValue,
-    route: &'static str,
-    metrics: Arc<Metrics>,
-}
-
-tokio::task_local! {
-    static IN_REQUEST: InRequest;
-}
-
-/// The id of the request that is being answered, for what is logged of it. A span would have
-/// it too, but costs each of the thousands of requests that have nothing to log.
-pub(super) fn current_request() -> String {
-    let id = IN_REQUEST.try_with(|request| request.id.to_str().map(str::to_owned));
-    id.ok().and_then(Result::ok).unwrap_or_default()
-}
-
-/// The route of the request that is being answered, as the document writes it; empty where it has none.
-pub(super) fn current_route() -> &'static str {
-    IN_REQUEST.try_with(|request| request.route).unwrap_or_default()
-}
-
-/// Counts a refusal for the request that is being answered.
-pub(super) fn count_refusal(code: &'static str) {
-    // Outside of a request, nobody is refused anything.
-    let _ = IN_REQUEST.try_with(|request| {
-        request.metrics.refused(RefusalLabels { code, http_route: request.route });
-    });
-}
-
-/// Puts a part of the current request that is a task of its own under the request's id.
-pub(super) fn in_current_request<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    let request = IN_REQUEST.try_with(InRequest::clone).ok();
-    async {
-        match request {
-            Some(request) => IN_REQUEST.scope(request, work).await,
-            None => work.await,
-        }
-    }
-}
+pub(super) use crate::telemetry::request::{
+    count_refusal, current_request, current_route, in_current_request, is_to_be_told,
+};
 
 /// Answers requests over the routes.
 #[derive(Clone)]
@@ -93,21 +57,85 @@ impl Around {
         let id = request_id(&request);
         let route = self.names.find(request.uri().path());
         let http_request_method = method(request.method());
-        let in_request = InRequest { id: id.clone(), route, metrics: Arc::clone(&self.metrics) };
+        let trace = self.metrics.traces.as_ref().and_then(|traces| traces.begin(request.headers()));
+        let recorded = trace.and_then(|trace| Recorded::of(trace, &request, &id));
+        let metrics = Arc::clone(&self.metrics);
+        let in_request = InRequest { id: id.clone(), route, metrics, trace, is_told: Cell::new(false) };
         let answer = tokio::time::timeout(self.request_time_max, self.routes.oneshot(request));
-        let mut response = IN_REQUEST
-            .scope(in_request, async {
-                match answer.await {
-                    Ok(Ok(response)) => response.map(Body::new),
-                    Err(_) => Problem::Overloaded.into_response(),
+        let answering = request::within(in_request, async {
+            match answer.await {
+                Ok(Ok(response)) => response.map(Body::new),
+                Err(_) => {
+                    failed("a request took too long", None);
+                    Problem::Overloaded.into_response()
                 }
-            })
-            .await;
+            }
+        });
+        let mut response = answering.await;
         response.headers_mut().insert(&REQUEST_ID, id);
         let http_response_status_code = response.status().as_u16().into();
         let labels = RequestLabels { http_request_method, http_route: route, http_response_status_code };
+        if let (Some(recorded), Some(traces)) = (recorded, &self.metrics.traces) {
+            recorded.answered(traces, &labels, began);
+        }
         self.metrics.answered(labels, began.elapsed());
         Ok(response)
+    }
+}
+
+/// What is kept of a request for its span, where there will be one.
+struct Recorded(Box<(Trace, Link, String, HeaderValue)>);
+
+impl Recorded {
+    fn of(trace: Trace, request: &Request, id: &HeaderValue) -> Option<Recorded> {
+        let path = request.uri().path().to_owned();
+        Some(Recorded(Box::new((trace, trace.link()?, path, id.clone()))))
+    }
+
+    fn answered(self, traces: &Traces, labels: &RequestLabels, began: Instant) {
+        let (trace, own, path, id) = *self.0;
+        let RequestLabels { http_request_method: method, http_route: route, http_response_status_code } =
+            *labels;
+        // The time that it took is a clock's that nobody sets.
+        let clock = Clock::now();
+        let mut attributes = vec![
+            ("http.request.method", Value::Word(method)),
+            ("url.path", Value::Text(path)),
+            ("http.response.status_code", Value::Number(http_response_status_code.into())),
+            ("ringfence.request.id", Value::Text(id.to_str().unwrap_or_default().to_owned())),
+        ];
+        if !route.is_empty() {
+            attributes.push(("http.route", Value::Word(route)));
+        }
+        let has_failed = http_response_status_code >= 500;
+        if has_failed {
+            attributes.push(("error.type", Value::Text(http_response_status_code.to_string())));
+        }
+        traces.record(Span {
+            own,
+            parent: trace.parent,
+            is_parent_remote: trace.parent.is_some(),
+            name: if route.is_empty() { method.to_owned() } else { format!("{method} {route}") },
+            kind: Kind::Server,
+            times: (clock.at(began), clock.at(Instant::now())),
+            attributes,
+            links: Vec::new(),
+            has_failed,
+        });
+    }
+}
+
+/// Says in the log why the current request failed, unless that is there.
+pub(super) fn failed(what: &'static str, why: Option<&str>) {
+    if is_to_be_told() {
+        tracing::warn!(request = current_request(), error = why, "{what}");
+    }
+}
+
+/// Says in the log which bug the current request met, unless that is there.
+pub(super) fn failed_by_a_bug(why: &str) {
+    if is_to_be_told() {
+        tracing::error!(request = current_request(), error = why, "a request met a bug");
     }
 }
 
@@ -165,10 +193,8 @@ struct Panicked;
 impl ResponseForPanic for Panicked {
     type ResponseBody = Body;
 
-    fn response_for_panic(&mut self, panic: Box<dyn Any + Send>) -> Response<Body> {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        tracing::error!(request = current_request(), panic = text, "a handler panicked");
+    /// The panic itself is logged where it happens: `telemetry.rs`.
+    fn response_for_panic(&mut self, _: Box<dyn Any + Send>) -> Response<Body> {
         Problem::Internal.into_response()
     }
 }

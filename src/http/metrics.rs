@@ -4,7 +4,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, header};
 
-use crate::store::{self, sessions};
+use crate::store::overview::{self, Deliveries, Lag};
+use crate::store::{self, StoreError, sessions};
 
 use super::App;
 
@@ -15,8 +16,22 @@ pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
     // Whoever asks wants to know all the more when the database does not answer.
     let age = store::read(&app.readers, async |connection| sessions::oldest_transaction(connection).await);
     app.metrics.oldest_transaction(age.await.ok());
+    tell_of_the_stored(&app).await;
     let mut response = Response::new(Body::from(app.metrics.text()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// Where the database does not say, what it last said stays: that it does not is measured too.
+async fn tell_of_the_stored(app: &App) {
+    let read = store::read(&app.readers, async |connection| {
+        Ok::<_, StoreError>((overview::lags(connection).await?, overview::deliveries(connection).await?))
+    });
+    let Ok((lags, deliveries)) = read.await else { return };
+    for Lag { follower, events, age } in lags {
+        app.metrics.behind(follower, events, age);
+    }
+    let Deliveries { due, overdue, dead } = deliveries;
+    app.metrics.deliveries(due, overdue, dead);
 }

@@ -21,7 +21,7 @@ use crate::store::onhand::{self, Owner, Streams};
 use crate::store::past::Named;
 use crate::store::past_onhand::Asking;
 
-use super::around::{current_request, in_current_request};
+use super::around::{current_request, failed, failed_by_a_bug, in_current_request};
 use super::as_of::{AS_OF, Point};
 use super::problem::Problem;
 use super::promises::Promises;
@@ -187,21 +187,14 @@ async fn run(streams: Streams, query: Query, mut writer: Writer, tell_next: ones
             writer.end().await;
         }
         Ok(Err(Ended::By(problem))) => {
-            tracing::warn!(
-                request = current_request(),
-                ?problem,
-                "an on-hand query was not answered to its end"
-            );
+            failed("an on-hand query was not answered to its end", None);
             writer.fail(problem).await;
         }
         Ok(Err(Ended::Gone)) => {
             tracing::debug!(request = current_request(), "the client of an on-hand query left")
         }
         Err(_) => {
-            tracing::warn!(
-                request = current_request(),
-                "an on-hand query was cut off after {STREAM_TIME_MAX:?}"
-            );
+            failed("an on-hand query took too long, and was cut off", None);
             writer.fail(Problem::Overloaded).await;
         }
     }
@@ -262,11 +255,7 @@ fn unsummable(why: Unsummable, query: &Query) -> Problem {
             reason: InvalidQuantity::SumTooLarge,
         }),
         Unsummable::OutOfOrder => {
-            let request = current_request();
-            tracing::error!(
-                request,
-                "the database gave stock nodes in another order than that of their records"
-            );
+            failed_by_a_bug("the database gave stock nodes in another order than that of their records");
             Problem::Internal
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::refusal::{Fault, Place, Refusal, Shortage};
 use crate::engine::Failure;
 use crate::store::StoreError;
 
-use super::around::{count_refusal, current_request};
+use super::around::{count_refusal, failed, failed_by_a_bug};
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
@@ -290,9 +290,15 @@ impl From<Failure> for Problem {
             Failure::Refused(refusal) => Problem::Refused(refusal),
             // A configuration that changes faster than a command can be made again.
             Failure::ConfigurationChanged | Failure::Overloaded => Problem::Overloaded,
-            Failure::DatabaseUnavailable => Problem::DatabaseUnavailable,
+            Failure::DatabaseUnavailable(why) => {
+                failed("the database did not answer", Some(&why));
+                Problem::DatabaseUnavailable
+            }
             Failure::ShuttingDown => Problem::ShuttingDown,
-            Failure::Internal => Problem::Internal,
+            Failure::Internal(why) => {
+                failed_by_a_bug(&why);
+                Problem::Internal
+            }
         }
     }
 }
@@ -302,11 +308,11 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Conflict(_) | StoreError::IdTaken | StoreError::Busy => Problem::Overloaded,
             StoreError::Unavailable(why) | StoreError::Unwatched(why) => {
-                tracing::warn!(request = current_request(), error = %why, "the database did not answer");
+                failed("the database did not answer", Some(&why));
                 Problem::DatabaseUnavailable
             }
             StoreError::Rejected(why) => {
-                tracing::error!(request = current_request(), error = %why, "a statement failed");
+                failed_by_a_bug(&why);
                 Problem::Internal
             }
         }

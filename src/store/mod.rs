@@ -15,6 +15,7 @@ pub mod migrate;
 mod now;
 pub mod onhand;
 pub mod outbox;
+pub mod overview;
 pub mod past;
 pub mod past_onhand;
 pub mod query;

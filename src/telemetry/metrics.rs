@@ -13,6 +13,9 @@ use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::mpsc;
+
+use super::traces::{Counts, Span, Traces};
 
 /// The buckets that the semantic conventions of HTTP ask for, in seconds.
 const HTTP_BUCKETS: [f64; 14] =
@@ -64,12 +67,31 @@ pub struct LookupLabels {
     pub result: &'static str,
 }
 
+/// Who follows the ledger, or does something else beside the requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FollowerLabels {
+    /// Its name, one of few that are in the program.
+    pub follower: String,
+}
+
+/// What became of what is for webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeliveryLabels {
+    /// `due` or `dead`.
+    pub state: &'static str,
+}
+
 /// A writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ShardLabels {
     /// Its number, counted from 0.
     pub shard: u32,
 }
+
+/// A gauge that is no whole number.
+type Fraction = Gauge<f64, std::sync::atomic::AtomicU64>;
+/// Panics, by who had them.
+pub type Panics = Family<FollowerLabels, Counter>;
 
 type RequestHistogram = Family<RequestLabels, Histogram, fn() -> Histogram>;
 
@@ -84,8 +106,19 @@ pub struct Metrics {
     /// Of the writers.
     pub writers: Arc<Writers>,
     queue: Family<ShardLabels, Gauge>,
-    oldest_transaction: Gauge<f64, std::sync::atomic::AtomicU64>,
+    oldest_transaction: Fraction,
     database_up: Gauge,
+    over_allocated: Gauge,
+    behind_events: Family<FollowerLabels, Gauge>,
+    behind_age: Family<FollowerLabels, Fraction>,
+    deliveries: Family<DeliveryLabels, Gauge>,
+    overdue: Fraction,
+    /// Panics of who follows.
+    pub panics: Panics,
+    /// What became of spans.
+    pub spans: Arc<Counts>,
+    /// The traces, where they are on.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// What is measured of the writers.
@@ -103,6 +136,8 @@ pub struct Writers {
     pub ambiguous: Family<AmbiguousLabels, Counter>,
     /// Nodes and balances that commands needed.
     pub lookups: Family<LookupLabels, Counter>,
+    /// The traces, where they are on.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// What may end or begin again; each is there from the start, so that the first one is seen to come.
@@ -130,6 +165,7 @@ impl Writers {
             retries: Family::default(),
             ambiguous: Family::default(),
             lookups: Family::default(),
+            traces: None,
         }
     }
 }
@@ -173,6 +209,27 @@ impl Default for Metrics {
             "Whether the database answered when it was last asked",
             database_up.clone(),
         );
+        let (over_allocated, overdue) = (Gauge::default(), Fraction::default());
+        let (behind_events, behind_age) = Default::default();
+        let (deliveries, panics) = (Family::default(), Panics::default());
+        let help = "Stock nodes of which more is set aside than there is, when they were last counted";
+        ours.register("over_allocated_nodes", help, Gauge::clone(&over_allocated));
+        let help = "Events that one who follows the ledger has not yet taken";
+        let of_events: &Family<FollowerLabels, Gauge> = &behind_events;
+        ours.register("follower_behind_events", help, of_events.clone());
+        let help = "How long ago the first event was received that one who follows has not yet taken";
+        let of_age: &Family<FollowerLabels, Fraction> = &behind_age;
+        ours.register_with_unit("follower_behind", help, Unit::Seconds, of_age.clone());
+        ours.register("follower_panics", "Panics of those who follow the ledger", panics.clone());
+        let help = "Lanes to webhooks that are due, and messages to webhooks that were given up";
+        let of_state: &Family<DeliveryLabels, Gauge> = &deliveries;
+        ours.register("webhook_deliveries", help, of_state.clone());
+        let help = "For how long what is due to a webhook has been";
+        ours.register_with_unit("webhook_overdue", help, Unit::Seconds, Fraction::clone(&overdue));
+        let spans = Arc::<Counts>::default();
+        ours.register("trace_spans_sent", "Spans that a collector of traces took", spans.sent.clone());
+        let help = "Spans that were dropped, because too many waited or no collector took them";
+        ours.register("trace_spans_dropped", help, spans.dropped.clone());
         Metrics {
             registry,
             requests,
@@ -182,11 +239,35 @@ impl Default for Metrics {
             queue,
             oldest_transaction,
             database_up,
+            over_allocated,
+            behind_events,
+            behind_age,
+            deliveries,
+            overdue,
+            panics,
+            spans,
+            traces: None,
         }
     }
 }
 
 impl Metrics {
+    /// With traces, of which so many in 2^64 are recorded; and their spans, for who sends them.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn traced(threshold: u64) -> Result<(Metrics, mpsc::Receiver<Span>), getrandom::Error> {
+        let mut metrics = Metrics::default();
+        let (traces, spans) = Traces::new(threshold, Arc::clone(&metrics.spans))?;
+        let traces = Arc::new(traces);
+        metrics.traces = Some(Arc::clone(&traces));
+        // They are nobody else's yet.
+        if let Some(writers) = Arc::get_mut(&mut metrics.writers) {
+            writers.traces = Some(traces);
+        }
+        Ok((metrics, spans))
+    }
+
     /// Counts a request that was answered.
     pub fn answered(&self, labels: RequestLabels, took: Duration) {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
@@ -208,6 +289,26 @@ impl Metrics {
     pub fn oldest_transaction(&self, age: Option<Duration>) {
         self.database_up.set(i64::from(age.is_some()));
         self.oldest_transaction.set(age.unwrap_or_default().as_secs_f64());
+    }
+
+    /// Says how many stock nodes are over-allocated.
+    pub fn over_allocated(&self, nodes: i64) {
+        self.over_allocated.set(nodes);
+    }
+
+    /// Says how far one who follows the ledger is behind.
+    pub fn behind(&self, follower: String, events: i64, age: Duration) {
+        let labels = FollowerLabels { follower };
+        self.behind_events.get_or_create(&labels).set(events);
+        self.behind_age.get_or_create(&labels).set(age.as_secs_f64());
+    }
+
+    /// Says what is due to webhooks, and what was given up.
+    pub fn deliveries(&self, due: i64, overdue: Duration, dead: i64) {
+        for (state, count) in [("due", due), ("dead", dead)] {
+            self.deliveries.get_or_create(&DeliveryLabels { state }).set(count);
+        }
+        self.overdue.set(overdue.as_secs_f64());
     }
 
     /// All of it, as Prometheus reads it.

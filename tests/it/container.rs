@@ -63,6 +63,7 @@ fn versions_are_pinned() {
     let images = COMPOSITION.lines().filter_map(|line| line.trim().strip_prefix("image: "));
     for image in bases.chain(images) {
         let tag = image.split(' ').next().unwrap().split_once(':').unwrap_or_default().1;
+        let tag = tag.strip_prefix('v').unwrap_or(tag);
         assert!(tag.starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.'), "{image}");
     }
 }
@@ -79,5 +80,37 @@ fn what_listens_beyond_its_machine_asks_for_keys() {
 #[test]
 fn only_this_machine_reaches_it() {
     let ports = COMPOSITION.lines().filter_map(|line| line.trim().strip_prefix("ports: "));
-    assert_eq!(ports.collect::<Vec<_>>(), [r#"["127.0.0.1:8080:8080"]"#]);
+    let ours = [r#"["127.0.0.1:8080:8080"]"#, r#"["127.0.0.1:9090:9090"]"#, r#"["127.0.0.1:3000:3000"]"#];
+    assert_eq!(ports.collect::<Vec<_>>(), ours);
+    assert!(!COMPOSITION.contains("network_mode"));
+}
+
+/// What is mounted of this tree is there, and cannot be written by what it is mounted into.
+#[test]
+fn what_is_mounted_exists_and_is_read_only() {
+    let mounts: Vec<&str> = COMPOSITION.lines().filter_map(|line| line.trim().strip_prefix("- ./")).collect();
+    assert_eq!(mounts.len(), 4, "{mounts:?}");
+    for mount in mounts {
+        let [source, target, "ro"] = mount.split(':').collect::<Vec<_>>()[..] else {
+            panic!("{mount} can be written")
+        };
+        assert!(target.starts_with('/'), "{mount}");
+        assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(source).exists(), "{source}");
+    }
+}
+
+/// Prometheus reads the service that the composition names, under the name that the alert rules go by; and
+/// Grafana reads Prometheus.
+#[test]
+fn those_who_watch_know_where_to_look() {
+    let scraped = include_str!("../../docs/monitoring/prometheus.yml");
+    assert!(scraped.contains("targets: [\"ringfence:8080\"]") && COMPOSITION.contains("\n  ringfence:\n"));
+    assert!(COMPOSITION.contains("RINGFENCE_LISTEN: 0.0.0.0:8080"));
+    let alerts = include_str!("../../docs/monitoring/alerts.yml");
+    assert!(scraped.contains("job_name: ringfence\n") && alerts.contains("up{job=\"ringfence\"}"));
+    let source = include_str!("../../docs/monitoring/grafana/datasources/prometheus.yml");
+    assert!(source.contains("url: http://prometheus:9090\n") && COMPOSITION.contains("\n  prometheus:\n"));
+    let provider = include_str!("../../docs/monitoring/grafana/dashboards/ringfence.yml");
+    let folder = provider.split("path: ").nth(1).unwrap().split('}').next().unwrap();
+    assert!(COMPOSITION.contains(&format!("dashboard.json:{folder}/dashboard.json:ro")), "{folder}");
 }

@@ -1,19 +1,21 @@
 //! Those who follow the ledger: each event is counted once, whatever happens, and nobody waits for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use reqwest::Method;
 use ringfence::domain::command::Timestamp;
 use ringfence::follow::activity::Activity;
-use ringfence::follow::{Chunk, Follower};
+use ringfence::follow::{Chunk, Follower, Followers};
+use ringfence::store::StoreError;
+use ringfence::telemetry::metrics::{FollowerLabels, Panics};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::load::{Client, allocation, consume};
 use super::process::Program;
-use super::support::{Service, bicycles, database, eventually, url};
+use super::support::{Service, bicycles, database, eventually, settings, url};
 
 const PATH: &str = "allocation/analytics?window=60";
 
@@ -214,4 +216,46 @@ async fn of_what_is_older_hours_are_kept_and_then_days_with_the_totals_that_they
         }
         assert_eq!(kept.last().unwrap().1, "288");
     }
+}
+
+/// One that panics in its first turns, and then takes what there is.
+struct Fickle {
+    turns: Arc<AtomicUsize>,
+}
+
+impl Follower for Fickle {
+    fn name(&self) -> &'static str {
+        "fickle"
+    }
+
+    async fn take(&mut self, _: &mut PgConnection, _: Chunk) -> Result<(), StoreError> {
+        assert!(self.turns.fetch_add(1, Ordering::Relaxed) >= 2, "on purpose");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_panics_begins_anew_and_is_counted() {
+    let service = Service::with_stock(10).await;
+    let limits = settings(&service.database, &[]).follow_limits();
+    let panics = Panics::default();
+    let turns = Arc::<AtomicUsize>::default();
+    let mut followers = Followers::new(service.database.clone(), limits, panics.clone());
+    let seen = Arc::clone(&turns);
+    followers.start("fickle", move || Fickle { turns: Arc::clone(&seen) });
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    eventually("it has what there is", async || {
+        let reached: Option<i64> =
+            sqlx::query_scalar("SELECT reached_event_id FROM follower WHERE name = 'fickle'")
+                .fetch_optional(&mut connection)
+                .await
+                .unwrap();
+        reached.unwrap_or_default() > 0
+    })
+    .await;
+    let count = panics.get_or_create(&FollowerLabels { follower: "fickle".to_owned() }).get();
+    assert_eq!((count, turns.load(Ordering::Relaxed) > 2), (2, true));
+    // It ends when it is to, also while it waits.
+    followers.stop().await;
+    service.stop().await;
 }

@@ -1,12 +1,14 @@
 //! What is measured of the service, as Prometheus reads it.
 
+use ringfence::store::{configuration, overview};
 use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
 
-use super::requests::{allocation, consumption, stock};
-use super::support::Service;
+use super::requests::{allocation, changed, consumption, stock};
+use super::support::{Service, eventually};
 
 /// The value of a series: of the line that begins with its name and has all of these labels.
-fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
+pub fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
     let is_it = |line: &&str| {
         line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|label| line.contains(label))
     };
@@ -15,7 +17,7 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
     found.first().map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
-async fn scrape(service: &Service) -> String {
+pub async fn scrape(service: &Service) -> String {
     let answer = service.get("/metrics").await;
     let kind = answer.header("content-type").unwrap();
     assert_eq!((answer.status, kind), (200, "application/openmetrics-text; version=1.0.0; charset=utf-8"));
@@ -69,5 +71,80 @@ async fn batches_commits_and_what_is_in_memory_are_measured() {
     assert!(lookups("result=\"hit\"") > 0.0 && lookups("result=\"miss\"") > 0.0, "{text}");
     assert_eq!(value(&text, "ringfence_queue_commands", &["shard=\"0\""]), 0.0);
     assert_eq!(value(&text, "ringfence_database_up", &[]), 1.0);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn nodes_from_whose_stock_more_is_set_aside_than_there_is_are_counted() {
+    let service = Service::with_stock(10).await;
+    service.grant("allocation/allocate", allocation("a", "Online/VIP", 6)).await;
+    let fine = changed(stock("other", 5), json!({"productId": "Trike"}));
+    service.grant("onhand", fine).await;
+    let name = "ringfence_over_allocated_nodes";
+    assert_eq!(value(&scrape(&service).await, name, &[]), 0.0);
+    // An external system corrects the stock: it is not asked whether that is set aside. The node and the
+    // one above it have three, of which six are set aside.
+    service.grant("onhand", stock("correction", -7)).await;
+
+    // However long a page is.
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let of_now = configuration::read(&mut connection, "test", None).await.unwrap().unwrap().configuration;
+    for most in [1, 2, 3, 4, 5] {
+        let (mut counts, mut after) = (Vec::new(), None);
+        loop {
+            let page = overview::over_allocated(&mut connection, "test", &of_now, after.as_ref(), most).await;
+            let (count, place) = page.unwrap();
+            counts.push(count);
+            after = place;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(
+            (counts.iter().sum::<i64>(), counts.len() as i64),
+            (2, 4 / most + 1),
+            "{most}: {counts:?}"
+        );
+    }
+    // Another instance counts as soon as it starts.
+    let other = Service::start_on(service.database.clone(), &[]).await;
+    eventually("it is counted", async || value(&scrape(&other).await, name, &[]) == 2.0).await;
+    other.stop().await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn how_far_those_are_behind_who_follow_is_measured() {
+    let service = Service::with_stock(10).await;
+    let of = |name: &str| format!("follower=\"{name}\"");
+    let (events, age) = ("ringfence_follower_behind_events", "ringfence_follower_behind_seconds");
+    let followers = ["activity", "watches", "snapshots"];
+    eventually("all have everything", async || {
+        let text = scrape(&service).await;
+        followers.iter().all(|name| {
+            text.contains(&format!("{events}{{{}}} 0\n", of(name)))
+                && text.contains(&format!("{age}{{{}}} 0.0\n", of(name)))
+        })
+    })
+    .await;
+    // As long as somebody else has its row, it takes nothing.
+    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    transaction.execute("SELECT FROM follower WHERE name = 'activity' FOR UPDATE").await.unwrap();
+    for id in ["a1", "a2"] {
+        service.grant("allocation/allocate", allocation(id, "Online/VIP", 1)).await;
+    }
+    eventually("one is behind, and another is not", async || {
+        let text = scrape(&service).await;
+        value(&text, events, &[&of("activity")]) == 2.0
+            && value(&text, age, &[&of("activity")]) > 0.5
+            && value(&text, events, &[&of("snapshots")]) == 0.0
+    })
+    .await;
+    transaction.rollback().await.unwrap();
+    eventually("it is not any more", async || {
+        value(&scrape(&service).await, events, &[&of("activity")]) == 0.0
+    })
+    .await;
     service.stop().await;
 }

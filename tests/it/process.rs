@@ -111,9 +111,15 @@ impl Program {
 
     /// Stops it in order, which it must be able to.
     pub async fn stop(self) {
+        self.stop_with(|_| ()).await;
+    }
+
+    /// Stops it in order, and looks at its log.
+    pub async fn stop_with(self, look: impl FnOnce(&str)) {
         signal("TERM", self.pid);
         let ended = self.end().await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        look(&ended.stderr);
     }
 
     /// Kills it with no time for a last word.

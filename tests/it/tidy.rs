@@ -8,11 +8,12 @@ use clap::CommandFactory;
 use ringfence::settings::Cli;
 
 /// What each part may use of the others; `src/lib.rs` says why. All but the core may log.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("engine", &["store", "domain"]),
     ("oidc", &["deliver", "domain"]),
+    ("otlp", &["deliver"]),
     ("http", &["oidc", "engine", "store", "domain"]),
     ("follow", &["store", "domain"]),
     ("deliver", &["store", "domain"]),
@@ -20,11 +21,14 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("keys", &["app", "settings", "store", "domain"]),
     ("embedded", &[]),
     ("telemetry", &[]),
-    ("settings", &["oidc", "http", "engine", "follow", "deliver"]),
+    ("settings", &["oidc", "otlp", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
     (
         "app",
-        &["oidc", "settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store", "domain"],
+        &[
+            "oidc", "otlp", "settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store",
+            "domain",
+        ],
     ),
     ("main", &["app", "settings", "verify", "keys", "http", "store", "engine", "domain"]),
 ];

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
+use super::metrics::{scrape, value};
 use super::receiver::{Message, NEVER, Receiver};
 use super::requests::{JSON, allocation, changed, pointers, problem, stock};
 use super::support::{Service, bicycles, database, eventually};
@@ -362,5 +363,38 @@ async fn webhooks_are_kept_shown_and_refused_in_words() {
     problem(&service.get("/api/environment/test/webhooks/two").await, "unknown-webhook");
     let none = service.send(Method::POST, "/api/environment/test/webhooks/one/replay", &[JSON], "{}").await;
     assert_eq!(pointers(&problem(&none, "invalid-request")), ["/from"]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_due_and_what_is_dead_is_measured() {
+    let receiver = Receiver::answering(|_, _| 503).await;
+    let service = service(&QUICK).await;
+    service.hook("one", &receiver).await;
+    service.run_low("A").await;
+    service.delivered("dead", 1).await;
+    let measured = async |service: &Service, state: &str| {
+        value(&scrape(service).await, "ringfence_webhook_deliveries", &[&format!("state=\"{state}\"")])
+    };
+    assert_eq!((measured(&service, "dead").await, measured(&service, "due").await), (1.0, 0.0));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_receiver_is_due() {
+    let receiver = Receiver::answering(|_, _| NEVER).await;
+    let arguments = ["--allow-private-webhooks", "--webhook-time-max-ms", "60000"];
+    let service = service(&arguments).await;
+    service.hook("one", &receiver).await;
+    // Eight are sent at once, to one that does not answer.
+    for product in 0..10 {
+        service.run_low(&format!("P{product}")).await;
+    }
+    eventually("two are due", async || {
+        let text = scrape(&service).await;
+        value(&text, "ringfence_webhook_deliveries", &["state=\"due\""]) == 2.0
+            && value(&text, "ringfence_webhook_overdue_seconds", &[]) > 0.5
+    })
+    .await;
     service.stop().await;
 }

@@ -38,6 +38,7 @@ fn submission(ids: &[&str]) -> Submission {
         reply: oneshot::channel().0,
         room: None,
         others: Vec::new(),
+        trace: None,
     }
 }
 
