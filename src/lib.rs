@@ -40,6 +40,7 @@
 //!       days to come
 //!     - `access.rs` who is asking, and whether they may; `rules.rs` the one table of who may what;
 //!       `keyring.rs` the keys in memory; `keys.rs` makes, lists and revokes them
+//!     - `rates.rs` how many requests and commands a second are let in
 //!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
 //!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
@@ -93,6 +94,7 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `access.rs` roles, and what they are narrowed to; `key.rs` the text of a key
+//!     - `rate.rs` how much may be done in a second
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `activity.rs` what was done with what is set aside, by the minute; `analytics.rs` what is said of

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::rate::Rate;
+use crate::http::rates::PerSecond;
 use crate::oidc::Provider;
 use crate::{deliver, engine, follow, http};
 
@@ -150,6 +152,19 @@ pub struct Serve {
     /// Where the provider's keys are, its `jwks_uri`.
     #[arg(long, env = "RINGFENCE_OIDC_JWKS_URL", value_name = "URL", requires = "oidc_issuer")]
     pub oidc_jwks_url: Option<String>,
+    /// Requests a second that are let in for one key (or subject of tokens); more are answered 429.
+    /// Each instance counts for itself [default: no limit].
+    #[arg(long, env = "RINGFENCE_KEY_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub key_requests_per_second: Option<u32>,
+    /// Commands a second that are let in for one key; each line of a bulk is one [default: no limit].
+    #[arg(long, env = "RINGFENCE_KEY_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub key_commands_per_second: Option<u32>,
+    /// Requests a second that are let in for one environment, of all its keys [default: no limit].
+    #[arg(long, env = "RINGFENCE_ENVIRONMENT_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub environment_requests_per_second: Option<u32>,
+    /// Commands a second that are let in for one environment, of all its keys [default: no limit].
+    #[arg(long, env = "RINGFENCE_ENVIRONMENT_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub environment_commands_per_second: Option<u32>,
     /// Set up the environment `demo` with a bicycle catalogue.
     #[arg(long, env = "RINGFENCE_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
@@ -317,6 +332,11 @@ impl Serve {
     pub fn http_limits(&self) -> http::Limits {
         http::Limits {
             auth: self.auth,
+            key_rates: per_second(self.key_requests_per_second, self.key_commands_per_second),
+            environment_rates: per_second(
+                self.environment_requests_per_second,
+                self.environment_commands_per_second,
+            ),
             allow_erasing: self.allow_erasing,
             allow_private_webhooks: self.allow_private_webhooks,
             body_bytes_max: BODY_BYTES_MAX,
@@ -341,6 +361,10 @@ impl Serve {
             drain_time_max: Duration::from_millis(self.drain_time_max_ms),
         }
     }
+}
+
+fn per_second(requests: Option<u32>, commands: Option<u32>) -> PerSecond {
+    PerSecond { requests: requests.and_then(Rate::new), commands: commands.and_then(Rate::new) }
 }
 
 /// A writer keeps a core of the database busy, and batches are the larger the fewer writers

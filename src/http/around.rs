@@ -2,6 +2,7 @@
 //! a layer of the router would cost every request a box and a clone of its own.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -23,6 +24,9 @@ use super::problem::Problem;
 use super::routes::Routes;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+// As draft-ietf-httpapi-ratelimit-headers-10 has them.
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// Longest id of a request that is taken over, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -32,6 +36,8 @@ struct InRequest {
     id: HeaderValue,
     route: &'static str,
     metrics: Arc<Metrics>,
+    /// What the answer says of limits, where there are any.
+    rates: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 tokio::task_local! {
@@ -56,6 +62,11 @@ pub(super) fn count_refusal(code: &'static str) {
     let _ = IN_REQUEST.try_with(|request| {
         request.metrics.refused(RefusalLabels { code, http_route: request.route });
     });
+}
+
+/// Has the answer to the current request say which rates hold, and what is left of them.
+pub(super) fn note_rates(policies: HeaderValue, left: HeaderValue) {
+    let _ = IN_REQUEST.try_with(|request| *request.rates.borrow_mut() = Some((policies, left)));
 }
 
 /// Puts a part of the current request that is a task of its own under the request's id.
@@ -93,14 +104,25 @@ impl Around {
         let id = request_id(&request);
         let route = self.names.find(request.uri().path());
         let http_request_method = method(request.method());
-        let in_request = InRequest { id: id.clone(), route, metrics: Arc::clone(&self.metrics) };
+        let in_request = InRequest {
+            id: id.clone(),
+            route,
+            metrics: Arc::clone(&self.metrics),
+            rates: RefCell::new(None),
+        };
         let answer = tokio::time::timeout(self.request_time_max, self.routes.oneshot(request));
         let mut response = IN_REQUEST
             .scope(in_request, async {
-                match answer.await {
+                let mut response = match answer.await {
                     Ok(Ok(response)) => response.map(Body::new),
                     Err(_) => Problem::Overloaded.into_response(),
+                };
+                let rates = IN_REQUEST.with(|request| request.rates.take());
+                if let Some((policies, left)) = rates {
+                    response.headers_mut().insert(&RATE_LIMIT_POLICY, policies);
+                    response.headers_mut().insert(&RATE_LIMIT, left);
                 }
+                response
             })
             .await;
         response.headers_mut().insert(&REQUEST_ID, id);

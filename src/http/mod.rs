@@ -36,6 +36,7 @@ pub(crate) mod problem;
 mod products;
 mod promises;
 mod proposals;
+pub(crate) mod rates;
 pub mod reading;
 mod rehearsing;
 mod reservations;
@@ -82,12 +83,17 @@ use access::{Access, Caller};
 use environments::Environments;
 use feed::Feed;
 use problem::Problem;
+use rates::{PerSecond, Rates};
 
 /// The limits of HTTP.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Whether requests need a key.
     pub auth: bool,
+    /// What a key may send in a second.
+    pub key_rates: PerSecond,
+    /// What may be sent to an environment in a second.
+    pub environment_rates: PerSecond,
     /// Whether products may be erased.
     pub allow_erasing: bool,
     /// Whether webhooks may have addresses that are nobody's on the Internet.
@@ -115,6 +121,8 @@ pub struct Shared {
     environments: Environments,
     /// Who lets requests in; without it, everybody is.
     access: Option<Access>,
+    /// Who counts what is sent; without it, nobody does.
+    rates: Option<Rates>,
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
@@ -148,12 +156,14 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let access = limits.auth.then(|| Access::new(readers.clone()));
+        let rates = Rates::new(limits.key_rates, limits.environment_rates);
         let (erasing, horizon, unmet) = Default::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         Shared {
             engine,
             environments,
             access,
+            rates,
             readers,
             streams,
             horizon,

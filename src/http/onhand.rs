@@ -140,6 +140,7 @@ pub(super) async fn run_bulk(
     let Query(options) = options
         .map_err(|_| Problem::invalid("", "is not the matter: ?atomic and ?dryRun must be true or false"))?;
     let lines = lines?;
+    app.count_lines(environment, lines.len())?;
     let dry_run = is_dry_run(options.dry_run, &lines)?;
     check_explained(&lines)?;
     match options.atomic {

@@ -52,6 +52,7 @@ mod proposals;
 mod proxy;
 mod quantities;
 mod queries;
+mod rates;
 mod raw;
 mod readme;
 mod receiver;

@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("keys", &["app", "settings", "store", "domain"]),
     ("embedded", &[]),
     ("telemetry", &[]),
-    ("settings", &["oidc", "http", "engine", "follow", "deliver"]),
+    ("settings", &["domain", "oidc", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
     (
         "app",
