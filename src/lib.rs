@@ -17,11 +17,12 @@
 //! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
+//! - `check.rs`: what stands against serving, all at once
 //! - `keys.rs`: keys from the command line
 //! - `oidc.rs`: tokens of an OpenID provider, believed or not
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
 //! - `http/`: translates; decides nothing
-//!     - `server.rs` connections; `around.rs` what holds for every request; `mod.rs` the routes;
+//!     - `server.rs` connections, `tls.rs` their TLS; `around.rs` what holds for every request; `mod.rs` the routes;
 //!       `path.rs` letter case in paths
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
@@ -324,6 +325,7 @@
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
 
 pub mod app;
+pub mod check;
 pub mod deliver;
 pub mod demo;
 pub mod domain;

@@ -138,6 +138,16 @@ pub struct Serve {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "RINGFENCE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Serve https:// with this chain of certificates, in PEM, the service's own first. It is read
+    /// again when the file changes.
+    #[arg(long, env = "RINGFENCE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the first certificate, in PEM.
+    #[arg(long, env = "RINGFENCE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Only check the settings and what they name, print every problem, and end.
+    #[arg(long, env = "RINGFENCE_CHECK", value_parser = BoolishValueParser::new())]
+    pub check: bool,
     /// Answer only requests with a key: `ringfence key create` makes the first one of an
     /// environment. Without it, only this machine is listened to.
     #[arg(long, env = "RINGFENCE_AUTH", value_parser = BoolishValueParser::new())]
@@ -224,7 +234,7 @@ pub struct Serve {
     /// Longest from a request's head to its answer, the arrival of its body included.
     #[arg(long, env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub request_time_max_ms: u64,
-    /// Longest until a request's head is complete, and that a connection may idle.
+    /// Longest until a TLS handshake or a request's head is complete, and that a connection may idle.
     #[arg(long, env = "RINGFENCE_HEAD_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub head_time_max_ms: u64,
     /// Longest until a request's body is complete.
@@ -254,6 +264,8 @@ const HEADERS_MAX: usize = 64;
 /// Most lines of a bulk. A writer remembers as many events at least, and as many as a batch
 /// has: what it looked up for one must all be there when it decides it.
 const BULK_LINES_MAX: usize = 5_000;
+/// How often the TLS files are looked at.
+pub const TLS_POLL: Duration = Duration::from_secs(2);
 /// How long the service is not ready after the database would not have a batch, unless it had
 /// one since: without requests it could not notice that it will again.
 const TROUBLE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -326,6 +338,31 @@ impl Serve {
             audience: self.oidc_audience.clone()?,
             jwks_url: self.oidc_jwks_url.clone()?,
         })
+    }
+
+    /// The certificate and its key, where both are given.
+    pub fn tls_files(&self) -> Option<http::tls::Files> {
+        Some(http::tls::Files { certificates: self.tls_cert.clone()?, key: self.tls_key.clone()? })
+    }
+
+    /// What of the settings does not go together, and what to do.
+    pub fn contradictions(&self) -> Vec<&'static str> {
+        let key_rate = self.key_requests_per_second.is_some() || self.key_commands_per_second.is_some();
+        let found = [
+            (
+                self.tls_cert.is_some() && self.tls_key.is_none(),
+                "--tls-cert needs the certificate's key: give --tls-key (RINGFENCE_TLS_KEY) too",
+            ),
+            (
+                self.tls_key.is_some() && self.tls_cert.is_none(),
+                "--tls-key needs its certificate: give --tls-cert (RINGFENCE_TLS_CERT) too",
+            ),
+            (
+                key_rate && !self.auth,
+                "--key-requests-per-second and --key-commands-per-second need keys to count for: give --auth (RINGFENCE_AUTH=true), or limit environments instead",
+            ),
+        ];
+        found.into_iter().filter_map(|(is_so, why)| is_so.then_some(why)).collect()
     }
 
     /// The limits of requests.

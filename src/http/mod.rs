@@ -48,6 +48,7 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+pub mod tls;
 mod unmet;
 mod watches;
 mod webhooks;

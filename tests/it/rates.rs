@@ -9,7 +9,7 @@ use super::raw::{begin, head};
 use super::requests::{JSON, problem, stock};
 use super::support::{Answer, Service, bicycles, database};
 
-/// A service that lets in so much, with stock keys of two environments' worth of names.
+/// A service that lets in so much, with two keys that report stock.
 async fn limited(arguments: &[&str]) -> (Service, [String; 2]) {
     let database = database().await;
     let setup = Service::start_on(database.clone(), &[]).await;
@@ -145,13 +145,12 @@ async fn who_is_refused_is_answered_before_the_body_is_there_and_cut_off_where_i
     .await;
     let (refused, _) = until_limited(async |_| service.configure(bicycles()).await).await;
     problem(&refused, "rate-limited");
-    let mut said = String::new();
     super::support::eventually("one is refused for its rate, whose body never comes", async || {
-        let (head, _) = super::raw::end(begin(&service, &head("Content-Length: 100")).await, "{").await;
-        said = head;
-        said.starts_with("http/1.1 429")
+        // It reads until the service closes, which the client did not ask for.
+        let head = head("Content-Length: 100").replace("Connection: close\r\n", "");
+        let (head, _) = super::raw::end(begin(&service, &head).await, "{").await;
+        head.starts_with("http/1.1 429")
     })
     .await;
-    assert!(said.contains("connection: close"), "{said}");
     service.stop().await;
 }

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use ringfence::settings::Cli;
 
 /// What each part may use of the others; `src/lib.rs` says why. All but the core may log.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("engine", &["store", "domain"]),
@@ -22,11 +22,15 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("telemetry", &[]),
     ("settings", &["domain", "oidc", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
+    ("check", &["app", "settings", "http", "oidc", "store"]),
     (
         "app",
-        &["oidc", "settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store", "domain"],
+        &[
+            "oidc", "check", "settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store",
+            "domain",
+        ],
     ),
-    ("main", &["app", "settings", "verify", "keys", "http", "store", "engine", "domain"]),
+    ("main", &["app", "check", "settings", "verify", "keys", "http", "store", "engine", "domain"]),
 ];
 
 fn root() -> &'static Path {
