@@ -225,6 +225,12 @@
 //! before it is judged, whatever the configuration makes of them: a path that has the key's groups with
 //! their values is the key's path or below it. See `http/access.rs`, `http/rules.rs`.
 //!
+//! **Each instance counts rates for itself**, in one number per bucket that is exchanged without a lock:
+//! N instances let in N times as much, and whoever runs them divides. To count together would cost every
+//! request a question to others, for a limit that is to keep one client from taking everybody's place and
+//! need not be exact. A bucket holds one second's worth, so that no burst outlasts it. Who is nobody
+//! is counted nowhere, and whoever is somebody is counted before their body is read. See `http/rates.rs`.
+//!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.
 //!

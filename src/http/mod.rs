@@ -80,6 +80,10 @@ use crate::store;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
 
+pub(crate) use analytics_question::PAGE_RECORDS_MAX as ANALYTICS_RECORDS_MAX;
+pub(crate) use onhand::LINES_MAX;
+pub(crate) use onhand_query::PAGE_RECORDS_MAX;
+
 use access::{Access, Caller};
 use environments::Environments;
 use feed::Feed;

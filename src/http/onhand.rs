@@ -20,7 +20,7 @@ use super::rehearsing::{check_explained, is_dry_run};
 use super::{App, Environment, commands, schema};
 
 /// Most lines of a bulk.
-pub(super) const LINES_MAX: usize = 5_000;
+pub(crate) const LINES_MAX: usize = 5_000;
 
 /// The properties of an on-hand change.
 pub(super) const CHANGE: &[&str] = &[

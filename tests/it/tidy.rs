@@ -147,3 +147,18 @@ fn every_variable_that_is_written_about_exists() {
         }
     }
 }
+
+#[test]
+fn every_flag_of_serve_has_its_variable_and_every_variable_its_flag() {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let mut flags = 0;
+    for argument in serve.get_arguments().filter(|argument| argument.get_id() != "help") {
+        let flag = argument.get_long().unwrap();
+        let expected = format!("RINGFENCE_{}", flag.to_uppercase().replace('-', "_"));
+        assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(&*expected), "--{flag}");
+        assert!(argument.get_help().is_some(), "--{flag}");
+        flags += 1;
+    }
+    assert!(flags > 30, "{flags}");
+}
