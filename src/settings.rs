@@ -430,9 +430,10 @@ impl Serve {
 fn fixed_limits() -> String {
     format!(
         "Fixed limits:\n  \
-         a request's head: {} KiB and {} headers; its body: {} MiB, {} MiB of a bulk; all larger bodies at once: {} MiB\n  \
-         lines of a bulk: {}; records of a page: {}, of analytics {}; levels of JSON: as many as a request's form has\n  \
-         beyond them: 431, 413 or 400; connections wait to be accepted, streams and what finds queues full are answered 503",
+         a request's head: {} KiB and {} headers; more is answered 431\n  \
+         its body: {} MiB, {} MiB of a bulk; more is answered 413. All larger bodies at once: {} MiB\n  \
+         lines of a bulk: {}; records of a page: {}, of analytics {}; more is answered 400\n  \
+         levels of JSON: as many as a request's form has; deeper is answered 400",
         HEAD_BYTES_MAX >> 10,
         HEADERS_MAX,
         BODY_BYTES_MAX >> 20,
