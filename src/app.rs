@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::check::{self, Settled};
 use crate::deliver::send::Sender;
 use crate::embedded::{Embedded, EmbeddedError};
 use crate::follow::{self, Followers};
+use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, server};
 use crate::oidc::Tokens;
-use crate::settings::{Database, Serve};
+use crate::settings::{Database, Serve, TLS_POLL};
 use crate::store::{self, Isolation, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::{deliver, demo, engine, otlp};
@@ -54,6 +56,15 @@ pub enum StartError {
         "{0} can be reached from other machines, and without authentication anybody there could do anything: give --auth (RINGFENCE_AUTH=true) and make a key with `ringfence key create`, or listen on 127.0.0.1"
     )]
     Exposed(std::net::SocketAddr),
+    /// The settings do not go together.
+    #[error("{0}")]
+    Settings(String),
+    /// More than one.
+    #[error("{}", .0.iter().map(StartError::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<StartError>),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
     /// There is no TLS to be had.
     #[error("TLS cannot be had: {0}")]
     Tls(String),
@@ -98,6 +109,13 @@ pub enum StartError {
     /// A writer ended by itself.
     #[error("a writer failed; the log says why")]
     Writer,
+}
+
+impl StartError {
+    /// All of some.
+    fn of(mut problems: Vec<StartError>) -> StartError {
+        if problems.len() == 1 { problems.remove(0) } else { StartError::Several(problems) }
+    }
 }
 
 /// A database with the server that it is on, where that is the service's own.
@@ -177,6 +195,8 @@ impl Books {
 /// A service that is bound to its address and has its database, but does not serve yet.
 pub struct App {
     listener: TcpListener,
+    tls: Option<Tls>,
+    tokens: Option<Tokens>,
     books: Books,
     settings: Serve,
 }
@@ -187,17 +207,33 @@ impl App {
     /// # Errors
     /// When one of these cannot be done.
     pub async fn build(settings: Serve) -> Result<App, StartError> {
-        if !settings.auth && !settings.listen.ip().is_loopback() {
-            return Err(StartError::Exposed(settings.listen));
+        let Settled { listener, tls, tokens, mut problems } = check::settle(&settings).await;
+        if let Some(short) = check::files_short(&settings) {
+            tracing::warn!("{short}");
         }
-        let listen = |error| StartError::Listen { address: settings.listen.to_string(), error };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
-        let books = Books::open(&settings.database).await?;
-        if let Err(error) = books.migrate().await {
-            books.close().await;
-            return Err(error);
+        // A private server is not worth starting for what will not be served.
+        if !problems.is_empty() && settings.database.url().is_none() {
+            return Err(StartError::of(problems));
         }
-        Ok(App { listener, books, settings })
+        let books = match Books::open(&settings.database).await {
+            Ok(books) => books,
+            Err(error) => {
+                problems.push(error);
+                return Err(StartError::of(problems));
+            }
+        };
+        let tried = match problems.is_empty() {
+            true => books.migrate().await,
+            false => books.connect().await.map(drop),
+        };
+        problems.extend(tried.err());
+        match listener {
+            Some(listener) if problems.is_empty() => Ok(App { listener, tls, tokens, books, settings }),
+            _ => {
+                books.close().await;
+                Err(StartError::of(problems))
+            }
+        }
     }
 
     /// Serves until `stop` becomes true; then finishes what was taken in, and ends.
@@ -206,8 +242,8 @@ impl App {
     /// # Errors
     /// When the service cannot start, or fails while it runs.
     pub async fn run(self, ready: impl FnOnce(&str), stop: watch::Receiver<bool>) -> Result<(), StartError> {
-        let App { listener, books, settings } = self;
-        let result = serve(listener, &books.options, &settings, ready, stop).await;
+        let App { listener, tls, tokens, books, settings } = self;
+        let result = serve(listener, (tls, tokens), &books.options, &settings, ready, stop).await;
         books.close().await;
         result
     }
@@ -226,6 +262,7 @@ fn measure(settings: &Serve, stop: &watch::Sender<bool>) -> Result<(Arc<Metrics>
 
 async fn serve(
     listener: TcpListener,
+    (tls, tokens): (Option<Tls>, Option<Tokens>),
     options: &PgConnectOptions,
     settings: &Serve,
     ready: impl FnOnce(&str),
@@ -263,8 +300,8 @@ async fn serve(
         Arc::clone(&draining),
         serving.clone(),
     );
-    let shared = match settings.provider() {
-        Some(provider) => shared.with_tokens(Tokens::new(provider).map_err(StartError::Tls)?),
+    let shared = match tokens {
+        Some(tokens) => shared.with_tokens(tokens),
         None => shared,
     };
     let unmet = shared.unmet();
@@ -280,12 +317,19 @@ async fn serve(
     followers.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone()));
     let (measured, pool) = (Arc::clone(&metrics), readers.clone());
     followers.run("over-allocated", move || follow::overallocated::run(Arc::clone(&measured), pool.clone()));
-    ready(&format!("http://{address}"));
+    let acceptors = tls.as_ref().map(Tls::acceptors);
+    let mut following_files = JoinSet::new();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = tls {
+        following_files.spawn(tls.follow(TLS_POLL));
+    }
+    ready(&format!("{scheme}://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
     let mut delivering = JoinSet::new();
     delivering.spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
-    let server = server::serve(listener, router, metrics, settings.server_limits(), serving);
+    let limits = settings.server_limits();
+    let server = server::serve(listener, router, acceptors, metrics, limits, serving);
     let mut server = std::pin::pin!(server);
     let mut failed = false;
     tokio::select! {

@@ -19,11 +19,12 @@
 //! - `otlp.rs`: sends spans to a collector
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
 //! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
+//! - `check.rs`: what stands against serving, all at once
 //! - `keys.rs`: keys from the command line
 //! - `oidc.rs`: tokens of an OpenID provider, believed or not
 //! - `embedded/`: the private PostgreSQL, for who has none; knows nothing of stock
 //! - `http/`: translates; decides nothing
-//!     - `server.rs` connections; `around.rs` what holds for every request; `mod.rs` the routes;
+//!     - `server.rs` connections, `tls.rs` their TLS; `around.rs` what holds for every request; `mod.rs` the routes;
 //!       `path.rs` letter case in paths
 //!     - `body.rs` takes a body in; `form.rs` reads it, every fault with its place; `schema.rs` the
 //!       same for the document
@@ -42,6 +43,7 @@
 //!       days to come
 //!     - `access.rs` who is asking, and whether they may; `rules.rs` the one table of who may what;
 //!       `keyring.rs` the keys in memory; `keys.rs` makes, lists and revokes them
+//!     - `rates.rs` how many requests and commands a second are let in
 //!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
 //!       is asked for, `analytics_records.rs` writes it
 //!     - `unmet.rs` notes what is refused for lack of stock
@@ -97,6 +99,7 @@
 //!     - `query.rs` what an on-hand query asks for; `records.rs` what is answered of it; `held.rs` what
 //!       a list of reservations asks for
 //!     - `access.rs` roles, and what they are narrowed to; `key.rs` the text of a key
+//!     - `rate.rs` how much may be done in a second
 //!     - `schedule.rs` what is to happen on a day to come; `promise.rs` what can be promised of it
 //!     - `proposal.rs` which reallocations would level the projected exhaustion
 //!     - `activity.rs` what was done with what is set aside, by the minute; `analytics.rs` what is said of
@@ -226,6 +229,12 @@
 //! before it is judged, whatever the configuration makes of them: a path that has the key's groups with
 //! their values is the key's path or below it. See `http/access.rs`, `http/rules.rs`.
 //!
+//! **Each instance counts rates for itself**, in one number per bucket that is exchanged without a lock:
+//! N instances let in N times as much, and whoever runs them divides. To count together would cost every
+//! request a question to others, for a limit that is to keep one client from taking everybody's place and
+//! need not be exact. A bucket holds one second's worth, so that no burst outlasts it. Who is nobody
+//! is counted nowhere, and whoever is somebody is counted before their body is read. See `http/rates.rs`.
+//!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.
 //!
@@ -339,6 +348,7 @@
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.
 
 pub mod app;
+pub mod check;
 pub mod deliver;
 pub mod demo;
 pub mod domain;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ringfence::app::{App, Books, StartError};
 use ringfence::settings::{Action, Cli, Database, KeyAction, Serve};
-use ringfence::{http, keys, telemetry, verify};
+use ringfence::{check, http, keys, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -30,7 +30,9 @@ async fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ringfence: {error}");
+            for line in error.to_string().lines() {
+                eprintln!("ringfence: {line}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -38,6 +40,11 @@ async fn main() -> ExitCode {
 
 async fn serve(settings: Serve) -> Result<ExitCode, StartError> {
     telemetry::start(settings.log_json);
+    if settings.check {
+        let said = check::check(&settings).await?;
+        io::stdout().write_all(said.as_bytes()).map_err(StartError::Output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut stop = stop_signal();
     let app = tokio::select! {
         app = App::build(settings) => app?,

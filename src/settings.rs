@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::rate::Rate;
+use crate::http::rates::PerSecond;
 use crate::oidc::Provider;
 use crate::otlp::Collector;
 use crate::{deliver, engine, follow, http};
@@ -103,6 +105,7 @@ pub struct Database {
     /// The PostgreSQL database; without it, a private server of the machine's PostgreSQL is run.
     #[arg(
         long,
+        help_heading = "Database",
         env = "RINGFENCE_DATABASE_URL",
         value_name = "URL",
         conflicts_with = "data_dir",
@@ -110,7 +113,7 @@ pub struct Database {
     )]
     pub database_url: Option<String>,
     /// Where the private server keeps its data [default: ringfence-data].
-    #[arg(long, env = "RINGFENCE_DATA_DIR", value_name = "DIR")]
+    #[arg(long, help_heading = "Database", env = "RINGFENCE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
 
@@ -130,27 +133,69 @@ impl Database {
 
 /// How to serve.
 #[derive(Clone, Debug, Args)]
+#[command(after_long_help = fixed_limits())]
 pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
     /// Where to listen; port 0 takes a free one.
-    #[arg(long, env = "RINGFENCE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        help_heading = "Listening",
+        env = "RINGFENCE_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080"
+    )]
     pub listen: SocketAddr,
+    /// Serve https:// with this chain of certificates, in PEM, the service's own first. It is read
+    /// again when the file changes.
+    #[arg(long, help_heading = "Listening", env = "RINGFENCE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the first certificate, in PEM.
+    #[arg(long, help_heading = "Listening", env = "RINGFENCE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Only check the settings and what they name, print every problem, and end.
+    #[arg(long, env = "RINGFENCE_CHECK", value_parser = BoolishValueParser::new())]
+    pub check: bool,
     /// Answer only requests with a key: `ringfence key create` makes the first one of an
     /// environment. Without it, only this machine is listened to.
-    #[arg(long, env = "RINGFENCE_AUTH", value_parser = BoolishValueParser::new())]
+    #[arg(long, help_heading = "Who may", env = "RINGFENCE_AUTH", value_parser = BoolishValueParser::new())]
     pub auth: bool,
     /// Believe tokens of this OpenID provider too: what they must have as `iss`. What they may
     /// is in their claim `ringfence`.
-    #[arg(long, env = "RINGFENCE_OIDC_ISSUER", value_name = "TEXT", requires_all = ["auth", "oidc_audience", "oidc_jwks_url"])]
+    #[arg(long, help_heading = "Who may", env = "RINGFENCE_OIDC_ISSUER", value_name = "TEXT", requires_all = ["auth", "oidc_audience", "oidc_jwks_url"])]
     pub oidc_issuer: Option<String>,
     /// What tokens must have as `aud`.
-    #[arg(long, env = "RINGFENCE_OIDC_AUDIENCE", value_name = "TEXT", requires = "oidc_issuer")]
+    #[arg(
+        long,
+        help_heading = "Who may",
+        env = "RINGFENCE_OIDC_AUDIENCE",
+        value_name = "TEXT",
+        requires = "oidc_issuer"
+    )]
     pub oidc_audience: Option<String>,
     /// Where the provider's keys are, its `jwks_uri`.
-    #[arg(long, env = "RINGFENCE_OIDC_JWKS_URL", value_name = "URL", requires = "oidc_issuer")]
+    #[arg(
+        long,
+        help_heading = "Who may",
+        env = "RINGFENCE_OIDC_JWKS_URL",
+        value_name = "URL",
+        requires = "oidc_issuer"
+    )]
     pub oidc_jwks_url: Option<String>,
+    /// Requests a second that are let in for one key (or subject of tokens); more are answered 429.
+    /// Each instance counts for itself [default: no limit].
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_KEY_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub key_requests_per_second: Option<u32>,
+    /// Commands a second that are let in for one key; each line of a bulk is one [default: no limit].
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_KEY_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub key_commands_per_second: Option<u32>,
+    /// Requests a second that are let in for one environment, of all its keys [default: no limit].
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_ENVIRONMENT_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub environment_requests_per_second: Option<u32>,
+    /// Commands a second that are let in for one environment, of all its keys [default: no limit].
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_ENVIRONMENT_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    pub environment_commands_per_second: Option<u32>,
     /// Set up the environment `demo` with a bicycle catalogue.
     #[arg(long, env = "RINGFENCE_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
@@ -167,68 +212,74 @@ pub struct Serve {
     pub trace_ratio: Share,
     /// Allow that products are erased, with their stock and all of their events: for housekeeping
     /// in tests. Without it, cleanupalldata is answered 403.
-    #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
+    #[arg(long, help_heading = "Who may", env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
     pub allow_erasing: bool,
     /// Allow webhooks to plain http:// and to addresses that are nobody's on the Internet: private,
     /// loopback, link-local and the like. For receivers in the same network, and for tests.
-    #[arg(long, env = "RINGFENCE_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
     pub allow_private_webhooks: bool,
     /// Longest that one attempt to deliver to a webhook may take.
-    #[arg(long, env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..=300_000))]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..=300_000))]
     pub webhook_time_max_ms: u64,
     /// How long a delivery that failed waits for its second attempt; after each further one four
     /// times as long, and an hour at most.
-    #[arg(long, env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub webhook_retry_ms: u64,
     /// Attempts after which a delivery is dead: it is tried again only when it is replayed.
-    #[arg(long, env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub webhook_attempts_max: u32,
     /// Writers, each with a queue and a database connection of its own; without it, half as many
     /// as there are cores.
-    #[arg(long, env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub shards: Option<u16>,
     /// Commands that may wait for one writer; more are answered 503 [default: as many as one
     /// commit takes, so that nobody waits for two].
-    #[arg(long, env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue_commands_max: Option<u32>,
     /// Commands that one commit takes.
-    #[arg(long, env = "RINGFENCE_BATCH_COMMANDS_MAX", value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_BATCH_COMMANDS_MAX", value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch_commands_max: u32,
     /// Stock nodes and balances that one writer keeps in memory.
-    #[arg(long, env = "RINGFENCE_BOOKS_ENTRIES_MAX", value_name = "COUNT", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_BOOKS_ENTRIES_MAX", value_name = "COUNT", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
     pub books_entries_max: u32,
     /// Latest events that one writer remembers, to answer repeats without the database.
-    #[arg(long, env = "RINGFENCE_RECENT_EVENTS_MAX", value_name = "COUNT", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_RECENT_EVENTS_MAX", value_name = "COUNT", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub recent_events_max: u32,
     /// Longest that one exchange with the database may take.
-    #[arg(long, env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub round_trip_max_ms: u64,
     /// Connections to the database for queries and configurations; on-hand queries have 4 of their own.
-    #[arg(long, env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub readers_max: u32,
     /// HTTP connections that are open at once.
-    #[arg(long, env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
     /// Live streams of events that are open at once.
-    #[arg(long, env = "RINGFENCE_STREAMS_MAX", value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_STREAMS_MAX", value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub streams_max: u32,
     /// Between two heartbeats of a live stream.
-    #[arg(long, env = "RINGFENCE_HEARTBEAT_TIME_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_HEARTBEAT_TIME_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub heartbeat_time_ms: u64,
     /// Longest from a request's head to its answer, the arrival of its body included.
-    #[arg(long, env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub request_time_max_ms: u64,
-    /// Longest until a request's head is complete, and that a connection may idle.
-    #[arg(long, env = "RINGFENCE_HEAD_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Longest until a TLS handshake or a request's head is complete, and that a connection may idle.
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_HEAD_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub head_time_max_ms: u64,
     /// Longest until a request's body is complete.
-    #[arg(long, env = "RINGFENCE_BODY_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_BODY_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub body_time_max_ms: u64,
     /// Longest that a client may take to read the next part of an answer.
-    #[arg(long, env = "RINGFENCE_WRITE_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_WRITE_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub write_time_max_ms: u64,
     /// Longest that open requests are waited for when the service stops.
-    #[arg(long, env = "RINGFENCE_DRAIN_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000)]
+    #[arg(
+        long,
+        help_heading = "Connections and times",
+        env = "RINGFENCE_DRAIN_TIME_MAX_MS",
+        value_name = "MILLISECONDS",
+        default_value_t = 10_000
+    )]
     pub drain_time_max_ms: u64,
 }
 
@@ -262,7 +313,9 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// Most lines of a bulk. A writer remembers as many events at least, and as many as a batch
 /// has: what it looked up for one must all be there when it decides it.
-const BULK_LINES_MAX: usize = 5_000;
+const BULK_LINES_MAX: usize = http::LINES_MAX;
+/// How often the TLS files are looked at.
+pub const TLS_POLL: Duration = Duration::from_secs(2);
 /// How long the service is not ready after the database would not have a batch, unless it had
 /// one since: without requests it could not notice that it will again.
 const TROUBLE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -346,10 +399,40 @@ impl Serve {
         })
     }
 
+    /// The certificate and its key, where both are given.
+    pub fn tls_files(&self) -> Option<http::tls::Files> {
+        Some(http::tls::Files { certificates: self.tls_cert.clone()?, key: self.tls_key.clone()? })
+    }
+
+    /// What of the settings does not go together, and what to do.
+    pub fn contradictions(&self) -> Vec<&'static str> {
+        let key_rate = self.key_requests_per_second.is_some() || self.key_commands_per_second.is_some();
+        let found = [
+            (
+                self.tls_cert.is_some() && self.tls_key.is_none(),
+                "--tls-cert needs the certificate's key: give --tls-key (RINGFENCE_TLS_KEY) too",
+            ),
+            (
+                self.tls_key.is_some() && self.tls_cert.is_none(),
+                "--tls-key needs its certificate: give --tls-cert (RINGFENCE_TLS_CERT) too",
+            ),
+            (
+                key_rate && !self.auth,
+                "--key-requests-per-second and --key-commands-per-second need keys to count for: give --auth (RINGFENCE_AUTH=true), or limit environments instead",
+            ),
+        ];
+        found.into_iter().filter_map(|(is_so, why)| is_so.then_some(why)).collect()
+    }
+
     /// The limits of requests.
     pub fn http_limits(&self) -> http::Limits {
         http::Limits {
             auth: self.auth,
+            key_rates: per_second(self.key_requests_per_second, self.key_commands_per_second),
+            environment_rates: per_second(
+                self.environment_requests_per_second,
+                self.environment_commands_per_second,
+            ),
             allow_erasing: self.allow_erasing,
             allow_private_webhooks: self.allow_private_webhooks,
             body_bytes_max: BODY_BYTES_MAX,
@@ -374,6 +457,29 @@ impl Serve {
             drain_time_max: Duration::from_millis(self.drain_time_max_ms),
         }
     }
+}
+
+/// What is not to be set, for who reads the help.
+fn fixed_limits() -> String {
+    format!(
+        "Fixed limits:\n  \
+         a request's head: {} KiB and {} headers; more is answered 431\n  \
+         its body: {} MiB, {} MiB of a bulk; more is answered 413. All larger bodies at once: {} MiB\n  \
+         lines of a bulk: {}; records of a page: {}, of analytics {}; more is answered 400\n  \
+         levels of JSON: as many as a request's form has; deeper is answered 400",
+        HEAD_BYTES_MAX >> 10,
+        HEADERS_MAX,
+        BODY_BYTES_MAX >> 20,
+        BULK_BODY_BYTES_MAX >> 20,
+        ALL_BODIES_BYTES_MAX >> 20,
+        BULK_LINES_MAX,
+        http::PAGE_RECORDS_MAX,
+        http::ANALYTICS_RECORDS_MAX,
+    )
+}
+
+fn per_second(requests: Option<u32>, commands: Option<u32>) -> PerSecond {
+    PerSecond { requests: requests.and_then(Rate::new), commands: commands.and_then(Rate::new) }
 }
 
 /// A writer keeps a core of the database busy, and batches are the larger the fewer writers

@@ -12,10 +12,20 @@ pub const OURS: &str = env!("CARGO_BIN_EXE_ringfence");
 pub enum Kind<'a> {
     /// The real one, with no flag that tunes it; `name` tells its builds apart.
     Ringfence { name: &'a str, program: &'a Path, database_url: &'a str },
+    /// The same with authentication and with limits that nobody meets.
+    Guarded { database_url: &'a str },
     /// A transaction per request.
     Twin { database_url: &'a str, connections: u32 },
     /// The same server over one route that answers what it was sent.
     Echo,
+}
+
+/// A key for the environment of the sale.
+pub fn key(database_url: &str) -> String {
+    let mut command = Command::new(OURS);
+    command.args(["key", "create", "--environment", "sale", "--role", "consumer", "--name", "bench"]);
+    let output = command.args(["--database-url", database_url]).output().expect("a process");
+    String::from_utf8(output.stdout).expect("a key").trim().to_owned()
 }
 
 pub struct Contestant {
@@ -33,6 +43,15 @@ impl Contestant {
                 let mut command = Command::new(program);
                 command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url]);
                 ((*name).to_owned(), command)
+            }
+            Kind::Guarded { database_url } => {
+                let mut command = Command::new(OURS);
+                command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--auth"]);
+                for limit in ["key-requests", "key-commands", "environment-requests", "environment-commands"]
+                {
+                    command.args([&format!("--{limit}-per-second"), "1000000"]);
+                }
+                ("guarded".to_owned(), command)
             }
             Kind::Twin { database_url, connections } => {
                 let mut command = this_program();

@@ -49,7 +49,7 @@ pub async fn serve(router: Router) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     println!("listening on http://{}", listener.local_addr().expect("a bound port"));
     let (_keep, stop) = watch::channel(false);
-    server::serve(listener, router, Arc::default(), default_settings().server_limits(), stop).await;
+    server::serve(listener, router, None, Arc::default(), default_settings().server_limits(), stop).await;
 }
 
 /// One route that answers what it is sent.

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use crate::arena::{Arena, Mix};
 use crate::arguments::Arguments;
 use crate::books::Books;
-use crate::contestant::{Contestant, Kind, OURS};
+use crate::contestant::{self, Contestant, Kind, OURS};
 use crate::load::{self, Load, Measured};
 use crate::processor;
 use crate::report::{Report, Summary, line, median, round_line};
 use crate::roofline::{self, Cost};
-use crate::scripts::{self, Products, Sale};
+use crate::scripts::{self, Guarded, Products, Sale};
 
 /// Their names, in the order in which they run; the last one only when it is named.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "hot-1",
     "hot-64",
     "hot-256",
@@ -27,6 +27,7 @@ pub const NAMES: [&str; 12] = [
     "repeats",
     "reads",
     "two-instances",
+    "guarded",
     "soak",
 ];
 
@@ -34,6 +35,8 @@ pub const NAMES: [&str; 12] = [
 const CLIENTS: usize = 64;
 /// Clients of the echo: as many as those of the scenario that is held against the roofline.
 const ECHO_CLIENTS: usize = 256;
+/// Clients of what is guarded.
+const GUARDED_CLIENTS: usize = 256;
 const SOAK_CLIENTS: usize = 1_024;
 const SOAK_MINUTES: u64 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -57,6 +60,7 @@ pub async fn run(name: &'static str, arena: &mut Arena, arguments: &Arguments, r
         "reads" => compare(name, Mix::Reads, CLIENTS, arena, arguments, report).await,
         "roofline" => measure_roofline(name, arena, arguments, report).await,
         "two-instances" => two_instances(name, arena, arguments, report).await,
+        "guarded" => guarded(name, arena, arguments, report).await,
         _ => soak(name, arena, report).await,
     }
 }
@@ -178,6 +182,43 @@ async fn two_instances(name: &'static str, arena: &mut Arena, arguments: &Argume
     report.keep(name, "one", one);
     report.keep(name, "two", two);
     report.keep_figure("slower share", share);
+}
+
+/// One product with everything on that guards it, and with all of it off, in turn.
+async fn guarded(name: &'static str, arena: &mut Arena, arguments: &Arguments, report: &mut Report) {
+    let side = &mut arena.ringfence;
+    let guarded = Contestant::start(&Kind::Guarded { database_url: &side.books.url });
+    let head = Guarded::head(&contestant::key(&side.books.url));
+    let (mut off, mut on) = (Vec::new(), Vec::new());
+    for round in 0..arguments.rounds {
+        let measured = side.measure(0, Mix::Hot, GUARDED_CLIENTS, arguments.time).await;
+        round_line(name, round, "all off", &measured);
+        off.push(measured);
+        let (warm_up, time) = (Duration::from_secs(1), Some(arguments.time));
+        let load = Load { addresses: vec![guarded.address], clients: GUARDED_CLIENTS, warm_up, time };
+        let number = scripts::load_number();
+        let sale = move |client| Guarded::new(Sale::new(number, client, Products::hot()), head);
+        let before = processor::of_the_machine();
+        let mut measured = Measured::of_all(&load::run(load, sale).await);
+        let spent = processor::of_the_machine() - before;
+        measured.machine_us = spent.as_secs_f64() * 1e6 / measured.sent.max(1) as f64;
+        side.books.count(&measured);
+        round_line(name, round, "all on", &measured);
+        on.push(measured);
+    }
+    drop(guarded);
+    side.books.check().await;
+    let (off, on) = (Summary::of(&off), Summary::of(&on));
+    line(name, "median", "all off", &off);
+    line(name, "median", "all on", &on);
+    println!(
+        "{name:<14} on to off: {:.3}x the answers a second, {:.3}x the processor time",
+        on.rate / off.rate,
+        on.machine_us / off.machine_us
+    );
+    println!("{name:<14} the books add up");
+    report.keep(name, "off", off);
+    report.keep(name, "on", on);
 }
 
 async fn measure_both(first: SocketAddr, second: SocketAddr, time: Duration) -> Vec<Measured> {

@@ -297,3 +297,31 @@ pub fn allocation(product: &str, quantity: u64) -> String {
         r#"{{"id":"sale of {product}",{ORGANIZATION},"productId":"{product}",{DIMENSIONS},{GROUPS},"quantity":{quantity}}}"#
     )
 }
+
+/// A sale whose requests bring a key.
+pub struct Guarded {
+    sale: Sale,
+    head: &'static str,
+}
+
+impl Guarded {
+    /// The head of all requests with a key. It is kept for as long as the process runs.
+    pub fn head(key: &str) -> &'static str {
+        let length = "content-length: ";
+        CONSUME.replace(length, &format!("authorization: Bearer {key}\r\n{length}")).leak()
+    }
+
+    pub fn new(sale: Sale, head: &'static str) -> Guarded {
+        Guarded { sale, head }
+    }
+}
+
+impl Script for Guarded {
+    fn next(&mut self, body: &mut Vec<u8>) -> Option<&'static str> {
+        self.sale.next(body).map(|_| self.head)
+    }
+
+    fn judge(&mut self, answer: &Answer<'_>) -> Counted {
+        self.sale.judge(answer)
+    }
+}

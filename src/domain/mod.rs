@@ -21,6 +21,7 @@ pub mod promise;
 pub mod proposal;
 pub mod quantity;
 pub mod query;
+pub mod rate;
 pub mod records;
 pub mod refusal;
 pub mod replay;

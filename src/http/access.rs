@@ -19,6 +19,7 @@ use super::around::current_route;
 use super::commands::{Asked, Line, Unreadable};
 use super::keyring::Keyring;
 use super::problem::Problem;
+use super::rates::Rates;
 use super::rules::{Narrowed, Rule, Rules};
 use super::{Environment, Shared, openapi};
 
@@ -60,6 +61,14 @@ impl Caller {
         }
     }
 
+    /// Whom its requests are counted for: one of the environment's keys, or whoever has the token.
+    pub(super) fn counted_as(&self, environment: &str) -> String {
+        match self {
+            Caller::Key(found) => found.key.prefix.clone(),
+            Caller::Token(token, _) => format!("{environment}/{}", token.name),
+        }
+    }
+
     fn check_time(&self) -> Result<(), Problem> {
         match self {
             Caller::Key(found) => check_time(found.key.expires_at),
@@ -92,7 +101,13 @@ impl Access {
 
     /// Lets a request to an environment in. What an environment is, or whether it is one, is not
     /// looked at: a key of another learns nothing of it.
-    pub(super) async fn admit(&self, parts: &Parts, environment: &str) -> Result<Caller, Problem> {
+    /// Whoever is somebody is counted before anything more is done for them.
+    pub(super) async fn admit(
+        &self,
+        parts: &Parts,
+        environment: &str,
+        rates: Option<&Rates>,
+    ) -> Result<Caller, Problem> {
         let text = bearer(&parts.headers).ok_or(Problem::Unauthenticated(MISSING))?;
         let rule = self.rules.find(current_route(), &parts.method);
         let rule = rule.ok_or_else(|| Problem::Forbidden("nobody may do this".to_owned()))?;
@@ -108,6 +123,9 @@ impl Access {
             }
         };
         let mut caller = caller.ok_or_else(|| Problem::Forbidden(FOREIGN.to_owned()))?;
+        if let Some(rates) = rates {
+            rates.admit(environment, Some(&caller), &parts.method, parts.uri.path())?;
+        }
         if rule.narrowed != Narrowed::Command {
             // Nothing else would notice that the key was revoked.
             caller = Box::pin(self.again(&caller)).await?;
@@ -206,7 +224,7 @@ impl From<Outside> for Problem {
 
 /// The caller of a request that was let in before its body was read.
 #[derive(Clone)]
-struct Admitted(Caller);
+struct Admitted(Option<Caller>);
 
 impl Shared {
     /// Lets a request to an environment in, once; answers who is asking, where that matters.
@@ -215,13 +233,34 @@ impl Shared {
         parts: &mut Parts,
         environment: &str,
     ) -> Result<Option<Caller>, Problem> {
-        let Some(access) = &self.access else { return Ok(None) };
-        if let Some(Admitted(caller)) = parts.extensions.get() {
-            return Ok(Some(caller.clone()));
+        if !self.admits() {
+            return Ok(None);
         }
-        let caller = access.admit(parts, environment).await?;
+        if let Some(Admitted(caller)) = parts.extensions.get() {
+            return Ok(caller.clone());
+        }
+        let rates = self.rates.as_ref();
+        let caller = match (&self.access, rates) {
+            (Some(access), _) => Some(access.admit(parts, environment, rates).await?),
+            (None, Some(rates)) => {
+                rates.admit(environment, None, &parts.method, parts.uri.path())?;
+                None
+            }
+            (None, None) => None,
+        };
         parts.extensions.insert(Admitted(caller.clone()));
-        Ok(Some(caller))
+        Ok(caller)
+    }
+
+    /// Whether there is anything to be asked before a request is let in.
+    pub(super) fn admits(&self) -> bool {
+        self.access.is_some() || self.rates.is_some()
+    }
+
+    /// Counts the lines of a bulk, where that is limited.
+    pub(super) fn count_lines(&self, environment: &Environment, lines: usize) -> Result<(), Problem> {
+        let Some(rates) = &self.rates else { return Ok(()) };
+        rates.take_lines(environment.id.as_str(), environment.caller.as_ref(), lines)
     }
 
     /// Ends when a caller may not be answered any more; never where everybody may.

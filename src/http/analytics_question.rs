@@ -20,7 +20,7 @@ use super::onhand_records::Page;
 use super::problem::Problem;
 
 /// Most records of a page: a dashboard's balances in one answer.
-const PAGE_RECORDS_MAX: usize = 10_000;
+pub(crate) const PAGE_RECORDS_MAX: usize = 10_000;
 /// Records of a page where it is not said how many.
 const PAGE_RECORDS: usize = 1_000;
 /// Most balances that one answer is summed from.

@@ -2,7 +2,7 @@
 //! a layer of the router would cost every request a box and a clone of its own.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -26,11 +26,14 @@ use super::problem::Problem;
 use super::routes::Routes;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+// As draft-ietf-httpapi-ratelimit-headers-10 has them.
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// Longest id of a request that is taken over, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 pub(super) use crate::telemetry::request::{
-    count_refusal, current_request, current_route, in_current_request, is_to_be_told,
+    count_refusal, current_request, current_route, in_current_request, is_to_be_told, note_rates,
 };
 
 /// Answers requests over the routes.
@@ -60,16 +63,22 @@ impl Around {
         let trace = self.metrics.traces.as_ref().and_then(|traces| traces.begin(request.headers()));
         let recorded = trace.and_then(|trace| Recorded::of(trace, &request, &id));
         let metrics = Arc::clone(&self.metrics);
-        let in_request = InRequest { id: id.clone(), route, metrics, trace, is_told: Cell::new(false) };
+        let (is_told, rates) = (Cell::new(false), RefCell::new(None));
+        let in_request = InRequest { id: id.clone(), route, metrics, trace, is_told, rates };
         let answer = tokio::time::timeout(self.request_time_max, self.routes.oneshot(request));
         let answering = request::within(in_request, async {
-            match answer.await {
+            let mut response = match answer.await {
                 Ok(Ok(response)) => response.map(Body::new),
                 Err(_) => {
                     failed("a request took too long", None);
                     Problem::Overloaded.into_response()
                 }
+            };
+            if let Some((policies, left)) = request::noted_rates() {
+                response.headers_mut().insert(&RATE_LIMIT_POLICY, policies);
+                response.headers_mut().insert(&RATE_LIMIT, left);
             }
+            response
         });
         let mut response = answering.await;
         response.headers_mut().insert(&REQUEST_ID, id);

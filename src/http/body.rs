@@ -34,7 +34,7 @@ impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E>
     async fn from_request(request: Request, app: &App) -> Result<Sent<E>, Response<Body>> {
         let (mut parts, mut body) = request.into_parts();
         let deadline = Instant::now() + app.limits.body_time_max;
-        if app.access.is_some() {
+        if app.admits() {
             // Of who may not, no body is taken in.
             let id = environment_id(&mut parts, app).await;
             let admitted = match id {
@@ -63,22 +63,33 @@ async fn refused(
     most: usize,
     deadline: Instant,
 ) -> Response<Body> {
-    if !parts.headers.contains_key(header::EXPECT) {
-        Box::pin(discard(body, most, deadline)).await;
-    }
+    let is_read =
+        !parts.headers.contains_key(header::EXPECT) && Box::pin(discard(body, most, deadline)).await;
+    let comes_again = matches!(problem, Problem::RateLimited(_));
     let mut response = problem.into_response();
-    // What is left of the body after that is not waited for.
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // What is left of the body after that is not waited for. Who is to come again keeps the connection.
+    if !(is_read && comes_again) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
 /// Reads what is left of a body that is refused, and throws it away. A connection that is
 /// closed over unread bytes is reset, and a client that is still sending then does not hear
 /// why. (One that asked whether to send at all has not begun.)
-async fn discard(body: Body, most: usize, deadline: Instant) {
+/// Answers whether that was all of it.
+async fn discard(body: Body, most: usize, deadline: Instant) -> bool {
     let mut rest = Limited::new(body, most);
-    let read = async { while let Some(Ok(_)) = rest.frame().await {} };
-    let _ = tokio::time::timeout_at(deadline, read).await;
+    let read = async {
+        loop {
+            match rest.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return false,
+                None => return true,
+            }
+        }
+    };
+    tokio::time::timeout_at(deadline, read).await.unwrap_or(false)
 }
 
 async fn read(

@@ -36,6 +36,7 @@ pub(crate) mod problem;
 mod products;
 mod promises;
 mod proposals;
+pub(crate) mod rates;
 pub mod reading;
 mod rehearsing;
 mod reservations;
@@ -47,6 +48,7 @@ mod schedule;
 mod schema;
 pub mod server;
 mod stream;
+pub mod tls;
 mod unmet;
 mod watches;
 mod webhooks;
@@ -78,16 +80,25 @@ use crate::store;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
 
+pub(crate) use analytics_question::PAGE_RECORDS_MAX as ANALYTICS_RECORDS_MAX;
+pub(crate) use onhand::LINES_MAX;
+pub(crate) use onhand_query::PAGE_RECORDS_MAX;
+
 use access::{Access, Caller};
 use environments::Environments;
 use feed::Feed;
 use problem::Problem;
+use rates::{PerSecond, Rates};
 
 /// The limits of HTTP.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Whether requests need a key.
     pub auth: bool,
+    /// What a key may send in a second.
+    pub key_rates: PerSecond,
+    /// What may be sent to an environment in a second.
+    pub environment_rates: PerSecond,
     /// Whether products may be erased.
     pub allow_erasing: bool,
     /// Whether webhooks may have addresses that are nobody's on the Internet.
@@ -115,6 +126,8 @@ pub struct Shared {
     environments: Environments,
     /// Who lets requests in; without it, everybody is.
     access: Option<Access>,
+    /// Who counts what is sent; without it, nobody does.
+    rates: Option<Rates>,
     readers: PgPool,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
@@ -148,12 +161,14 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let access = limits.auth.then(|| Access::new(readers.clone()));
+        let rates = Rates::new(limits.key_rates, limits.environment_rates);
         let (erasing, horizon, unmet) = Default::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         Shared {
             engine,
             environments,
             access,
+            rates,
             readers,
             streams,
             horizon,

@@ -20,7 +20,7 @@ use super::rehearsing::{check_explained, is_dry_run};
 use super::{App, Environment, commands, schema};
 
 /// Most lines of a bulk.
-pub(super) const LINES_MAX: usize = 5_000;
+pub(crate) const LINES_MAX: usize = 5_000;
 
 /// The properties of an on-hand change.
 pub(super) const CHANGE: &[&str] = &[
@@ -140,6 +140,7 @@ pub(super) async fn run_bulk(
     let Query(options) = options
         .map_err(|_| Problem::invalid("", "is not the matter: ?atomic and ?dryRun must be true or false"))?;
     let lines = lines?;
+    app.count_lines(environment, lines.len())?;
     let dry_run = is_dry_run(options.dry_run, &lines)?;
     check_explained(&lines)?;
     match options.atomic {

@@ -25,7 +25,7 @@ use super::{App, Environment, as_of, promises, schema};
 /// Most products that a query names.
 const PRODUCTS_MAX: usize = 5_000;
 /// Most records of a page.
-pub(super) const PAGE_RECORDS_MAX: usize = 1_000;
+pub(crate) const PAGE_RECORDS_MAX: usize = 1_000;
 
 /// The properties of a query.
 pub(super) const QUERY: &[&str] = &[

@@ -46,6 +46,8 @@ pub(crate) enum Problem {
     PayloadTooLarge(usize),
     /// The body is not said to be JSON.
     UnsupportedMediaType,
+    /// More was sent in a second than may be.
+    RateLimited(RateExceeded),
     /// More is waiting than can be taken.
     Overloaded,
     /// The database does not answer.
@@ -54,6 +56,39 @@ pub(crate) enum Problem {
     ShuttingDown,
     /// A bug.
     Internal,
+}
+
+/// Which rate was exceeded, and by what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateExceeded {
+    /// The rate's name, as the header fields have it.
+    pub(crate) policy: &'static str,
+    /// What is counted.
+    pub(crate) unit: &'static str,
+    /// How much of it a second.
+    pub(crate) per_second: u32,
+    /// How much was asked for at once.
+    pub(crate) asked: u32,
+    /// How much was left.
+    pub(crate) left: u32,
+    /// Seconds until it fits; none when it never will.
+    pub(crate) retry_after: Option<u64>,
+}
+
+impl RateExceeded {
+    fn detail(&self) -> String {
+        let RateExceeded { policy, unit, per_second, asked, left, retry_after } = self;
+        let (whose, _) = policy.split_once('-').unwrap_or((policy, ""));
+        let asked = format!(
+            "{asked} {unit} asked for, {left} left of the {per_second} a second that are let in for this {whose}"
+        );
+        match retry_after {
+            Some(seconds) => format!("{asked}; nothing was done, send the same again in {seconds} s"),
+            None => format!(
+                "{asked}, so that they never fit; nothing was done, send bulks of at most {per_second} lines"
+            ),
+        }
+    }
 }
 
 /// One row of the wire contract's table of problems.
@@ -143,6 +178,8 @@ kinds! {
         "Send the body with the header Content-Type: application/json."
     ID_REUSED "id-reused" 422 422 "The id belongs to another event"
         "An id names one event for ever. The same id with another meaning is an error of the sender."
+    RATE_LIMITED "rate-limited" 429 429 "Too many requests or commands in a second"
+        "A key or an environment may send so many requests and so many commands a second: the header RateLimit-Policy says how many, RateLimit how many are left. A bulk counts as many commands as it has lines, and is refused as a whole. Nothing was done: send the same request again after the time in Retry-After. Without Retry-After it is more than a second's worth, and never fits: send it in parts."
     INTERNAL "internal" 500 500 "Internal error"
         "A bug. It was logged with the request's id, the header x-request-id of the answer."
     OVERLOADED "overloaded" 503 503 "Too much at once"
@@ -178,6 +215,7 @@ impl Problem {
             Problem::PreconditionFailed(_) => PRECONDITION_FAILED,
             Problem::PayloadTooLarge(_) => PAYLOAD_TOO_LARGE,
             Problem::UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE,
+            Problem::RateLimited(_) => RATE_LIMITED,
             Problem::Overloaded => OVERLOADED,
             Problem::DatabaseUnavailable => DATABASE_UNAVAILABLE,
             Problem::ShuttingDown => SHUTTING_DOWN,
@@ -227,6 +265,7 @@ impl Problem {
                 .to_owned(),
             Problem::Unauthenticated(why) => (*why).to_owned(),
             Problem::PreconditionFailed(why) | Problem::Forbidden(why) => why.clone(),
+            Problem::RateLimited(exceeded) => exceeded.detail(),
             Problem::PayloadTooLarge(limit) => format!("the body is longer than {limit} bytes"),
             other => other.kind().explanation.to_owned(),
         }
@@ -255,7 +294,13 @@ impl Problem {
             status_code: kind.status_code,
             explanation: None,
             dry_run: None,
+            retry_after: None,
         };
+        if let Problem::RateLimited(exceeded) = self {
+            body.requested = Some(Quantity::units(i64::from(exceeded.asked)));
+            body.available = Some(Quantity::units(i64::from(exceeded.left)));
+            body.retry_after = exceeded.retry_after;
+        }
         if let Problem::Refused(refusal) = self {
             body.fill(refusal);
         }
@@ -373,6 +418,9 @@ pub(crate) struct ProblemBody {
     /// Only with `dryRun`, and then true: the command was not to be done in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
+    /// What the header Retry-After says, where it is not what all say.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 /// One fault of a request.
@@ -404,6 +452,9 @@ impl ProblemBody {
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == 401 {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == 503 {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -18,13 +19,14 @@ use tokio_io_timeout::TimeoutStream;
 use crate::telemetry::metrics::Metrics;
 
 use super::around::Around;
+use super::tls::Acceptors;
 
 /// The limits of connections.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections that are open at once; more wait to be accepted.
     pub connections_max: usize,
-    /// Longest time until a request's head is complete, and that a connection may idle.
+    /// Longest time until a handshake or a request's head is complete, and that a connection may idle.
     pub head_time_max: Duration,
     /// Longest time from a request's head to its answer, the arrival of its body included.
     pub request_time_max: Duration,
@@ -42,6 +44,7 @@ pub struct Limits {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Acceptors>,
     metrics: Arc<Metrics>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -49,6 +52,12 @@ pub async fn serve(
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
     let around = Around::new(router, metrics, limits.request_time_max);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time_max)
+        .max_buf_size(limits.head_bytes_max)
+        .max_headers(limits.headers_max);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &room) => accepted,
@@ -57,27 +66,22 @@ pub async fn serve(
         };
         let Some((stream, permit)) = accepted else { continue };
         let around = around.clone();
-        let service =
-            service_fn(move |request: Request<Incoming>| around.clone().answer(request.map(Body::new)));
+        let (acceptor, stop) = (tls.as_ref().map(Acceptors::current), stop.clone());
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(limits.write_time_max));
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_time_max)
-            .max_buf_size(limits.head_bytes_max)
-            .max_headers(limits.headers_max);
-        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let mut stop = stop.clone();
+        let (builder, head_time_max) = (builder.clone(), limits.head_time_max);
         connections.spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => Some(ended),
-                _ = stop.wait_for(|stop| *stop) => None,
-            };
-            if ended.is_none() {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
+            let stream = Box::pin(stream);
+            match acceptor {
+                None => answer(&builder, stream, around, stop).await,
+                Some(acceptor) => {
+                    // It has its place among the connections, and keeps nobody else from being accepted.
+                    let shaken = tokio::time::timeout(head_time_max, acceptor.accept(stream));
+                    let shaken = unless(stop.clone(), shaken).await;
+                    if let Some(Ok(Ok(stream))) = shaken {
+                        Box::pin(answer(&builder, stream, around, stop)).await;
+                    }
+                }
             }
             drop(permit);
         });
@@ -92,6 +96,28 @@ pub async fn serve(
             "connections were cut off after {:?}",
             limits.drain_time_max
         );
+    }
+}
+
+/// What something answers, unless it is stopped before.
+async fn unless<T>(mut stop: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        _ = stop.wait_for(|stop| *stop) => None,
+    }
+}
+
+/// Answers the requests of a connection, until it ends or is to be ended.
+async fn answer<S>(builder: &http1::Builder, stream: S, around: Around, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request: Request<Incoming>| around.clone().answer(request.map(Body::new)));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    if unless(stop, connection.as_mut()).await.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
 }
 

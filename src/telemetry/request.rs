@@ -1,7 +1,7 @@
 //! The request that is being answered, for whatever is counted, traced or logged of it, wherever that
 //! is: a task-local, because handing it through every function would be the larger cost.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
@@ -22,6 +22,8 @@ pub struct InRequest {
     pub trace: Option<Trace>,
     /// Whether the log says already why it failed.
     pub is_told: Cell<bool>,
+    /// What the answer says of limits, where there are any: which hold, and what is left of them.
+    pub rates: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 tokio::task_local! {
@@ -62,6 +64,16 @@ pub fn count_refusal(code: &'static str) {
 /// one line for all of its lines that failed.
 pub fn is_to_be_told() -> bool {
     !IN_REQUEST.try_with(|request| request.is_told.replace(true)).unwrap_or(false)
+}
+
+/// Has the answer to the current request say which rates hold, and what is left of them.
+pub fn note_rates(policies: HeaderValue, left: HeaderValue) {
+    let _ = IN_REQUEST.try_with(|request| *request.rates.borrow_mut() = Some((policies, left)));
+}
+
+/// Takes what the answer to the current request is to say of rates.
+pub fn noted_rates() -> Option<(HeaderValue, HeaderValue)> {
+    IN_REQUEST.try_with(|request| request.rates.take()).ok().flatten()
 }
 
 /// Puts a part of the current request that is a task of its own under the request's id.

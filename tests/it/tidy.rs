@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use ringfence::settings::Cli;
 
 /// What each part may use of the others; `src/lib.rs` says why. All but the core may log.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("engine", &["store", "domain"]),
@@ -21,16 +21,17 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("keys", &["app", "settings", "store", "domain"]),
     ("embedded", &[]),
     ("telemetry", &[]),
-    ("settings", &["oidc", "otlp", "http", "engine", "follow", "deliver"]),
+    ("settings", &["domain", "oidc", "otlp", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
+    ("check", &["app", "settings", "http", "oidc", "store"]),
     (
         "app",
         &[
-            "oidc", "otlp", "settings", "demo", "embedded", "follow", "deliver", "http", "engine", "store",
-            "domain",
+            "oidc", "otlp", "check", "settings", "demo", "embedded", "follow", "deliver", "http", "engine",
+            "store", "domain",
         ],
     ),
-    ("main", &["app", "settings", "verify", "keys", "http", "store", "engine", "domain"]),
+    ("main", &["app", "check", "settings", "verify", "keys", "http", "store", "engine", "domain"]),
 ];
 
 fn root() -> &'static Path {
@@ -147,4 +148,19 @@ fn every_variable_that_is_written_about_exists() {
             assert!(known.contains(word) || word == "RINGFENCE_", "{file} has {word}, which nothing reads");
         }
     }
+}
+
+#[test]
+fn every_flag_of_serve_has_its_variable_and_every_variable_its_flag() {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let mut flags = 0;
+    for argument in serve.get_arguments().filter(|argument| argument.get_id() != "help") {
+        let flag = argument.get_long().unwrap();
+        let expected = format!("RINGFENCE_{}", flag.to_uppercase().replace('-', "_"));
+        assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(&*expected), "--{flag}");
+        assert!(argument.get_help().is_some(), "--{flag}");
+        flags += 1;
+    }
+    assert!(flags > 30, "{flags}");
 }

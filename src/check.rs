@@ -1,0 +1,112 @@
+//! What stands against serving, all of it at once and each with what to do: for a start, and for
+//! `serve --check`, which only asks.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use crate::app::{Books, StartError};
+use crate::http::tls::Tls;
+use crate::oidc::Tokens;
+use crate::settings::Serve;
+use crate::store;
+
+/// Files that the service has open beside its connections: logs, the database's, and some to spare.
+const FILES_BESIDE: u64 = 128;
+
+/// What of the settings alone stands against serving, and what they name that could be had.
+pub struct Settled {
+    /// The address, taken.
+    pub listener: Option<TcpListener>,
+    /// The certificate.
+    pub tls: Option<Tls>,
+    /// Who believes tokens.
+    pub tokens: Option<Tokens>,
+    /// What stands against it.
+    pub problems: Vec<StartError>,
+}
+
+/// Takes everything that does not need the database.
+pub async fn settle(settings: &Serve) -> Settled {
+    let mut problems: Vec<StartError> =
+        settings.contradictions().into_iter().map(|why| StartError::Settings(why.to_owned())).collect();
+    if !settings.auth && !settings.listen.ip().is_loopback() {
+        problems.push(StartError::Exposed(settings.listen));
+    }
+    let tls = settings.tls_files().map(Tls::load).transpose();
+    let tls = tls.unwrap_or_else(|error| {
+        problems.push(StartError::Certificate(error));
+        None
+    });
+    let tokens = settings.provider().map(|provider| {
+        let is_url = url::Url::parse(&provider.jwks_url).is_ok_and(|url| url.has_host());
+        if !is_url {
+            let why =
+                format!("--oidc-jwks-url {:?} is no URL: give the provider's jwks_uri", provider.jwks_url);
+            problems.push(StartError::Settings(why));
+        }
+        Tokens::new(provider)
+    });
+    let tokens = tokens.transpose().unwrap_or_else(|why| {
+        problems.push(StartError::Tls(why));
+        None
+    });
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener = listener
+        .map_err(|error| {
+            problems.push(StartError::Listen { address: settings.listen.to_string(), error });
+        })
+        .ok();
+    Settled { listener, tls, tokens, problems }
+}
+
+/// Finds everything that stands against serving, and changes nothing; answers what would be served.
+///
+/// # Errors
+/// All of it.
+pub async fn check(settings: &Serve) -> Result<String, StartError> {
+    let Settled { tls, mut problems, .. } = settle(settings).await;
+    if let Some(short) = files_short(settings) {
+        problems.push(StartError::Settings(short));
+    }
+    let database = check_database(settings).await.unwrap_or_else(|error| {
+        problems.push(error);
+        String::new()
+    });
+    if !problems.is_empty() {
+        return Err(StartError::Several(problems));
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let who = if settings.auth { "to who has a key" } else { "to everybody on this machine" };
+    let address: SocketAddr = settings.listen;
+    Ok(format!("no problem found: would serve {scheme}://{address} {who}, {database}\n"))
+}
+
+async fn check_database(settings: &Serve) -> Result<String, StartError> {
+    if settings.database.url().is_none() {
+        // To start it would make its files, or take it from who runs it.
+        let data = settings.database.data_dir().display();
+        return Ok(format!("on a private PostgreSQL in {data}, which was not started for this"));
+    }
+    let books = Books::open(&settings.database).await?;
+    let mut connection = books.connect().await?;
+    Ok(match store::is_migrated(&mut connection).await? {
+        true => "on a database whose schema is up to date".to_owned(),
+        false => "on a database whose schema it would first bring up to date".to_owned(),
+    })
+}
+
+/// Whether the process may open fewer files than there may be connections, where that can be told.
+pub fn files_short(settings: &Serve) -> Option<String> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let most: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let connections = settings.connections_max;
+    let needed = u64::from(connections) + u64::from(settings.readers_max) + FILES_BESIDE;
+    (most < needed).then(|| {
+        format!(
+            "--connections-max is {connections}, but the process may have {most} files open: say `ulimit -n {needed}` before (LimitNOFILE= in a unit), or lower it to {}",
+            most.saturating_sub(needed - u64::from(connections)).max(1)
+        )
+    })
+}
