@@ -19,7 +19,7 @@ use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::configuration::Versioned;
 use crate::store::history::{self, Wanted};
 use crate::store::ledger::{Event, Row};
-use crate::store::{self, StoreError};
+use crate::store::{self, StoreError, Sight};
 
 use super::around::in_current_request;
 use super::commands::json;
@@ -142,7 +142,7 @@ pub(super) async fn list(
     let filter = asked.filter(&versioned.configuration)?;
     let range = (asked.after, horizon.min(asked.before.saturating_sub(1)).max(asked.after));
     let range =
-        store::read(&app.readers, async |connection| history::stretch(connection, range, &filter).await);
+        store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| history::stretch(connection, range, &filter).await);
     let (after, until) = range.await?;
     let search = Search { environment: environment.id, versioned, filter, newest_first: asked.newest_first };
     let mut response = match asked.as_lines {
@@ -240,7 +240,7 @@ impl Search {
                 most: most - rows.len(),
             };
             let found =
-                store::read(&app.readers, async |connection| history::page(connection, &wanted).await)
+                store::read(&app.readers, Sight::Of(self.environment.as_str()), async |connection| history::page(connection, &wanted).await)
                     .await?;
             rows.extend(found.rows);
             let is_over = rows.len() >= most || begun.elapsed() >= SEARCH_TIME_MAX;

@@ -60,7 +60,6 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
-use sqlx::PgPool;
 use tokio::sync::{Mutex, Semaphore, watch};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -74,6 +73,7 @@ use crate::domain::name::Value;
 use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::oidc::Tokens;
+use crate::store::Readers;
 use crate::store;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
@@ -115,7 +115,7 @@ pub struct Shared {
     environments: Environments,
     /// Who lets requests in; without it, everybody is.
     access: Option<Access>,
-    readers: PgPool,
+    readers: Readers,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
     /// How far the ledger is settled.
@@ -138,7 +138,7 @@ impl Shared {
     /// what would never end by itself.
     pub fn new(
         engine: Handle,
-        readers: PgPool,
+        readers: Readers,
         limits: Limits,
         metrics: Arc<Metrics>,
         draining: Arc<AtomicBool>,

@@ -17,7 +17,7 @@ use crate::domain::name::Value;
 use crate::domain::proposal::{self, Goal, Holding, Proposal, Shares, Situation, Transfer};
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Place, Refusal};
-use crate::store;
+use crate::store::{self, Sight};
 use crate::store::configuration::Versioned;
 use crate::store::situation::{self, Now};
 
@@ -218,7 +218,7 @@ impl<'a> Asked<'a> {
         let configuration = &versioned.configuration;
         let (path, goal) = self.place(configuration)?;
         let (now, most) = (now(), BALANCES_MAX as i64 + 1);
-        let reading = store::read(&app.readers, async |connection| {
+        let reading = store::read(&app.readers, Sight::Of(self.key.environment.as_str()), async |connection| {
             situation::read(connection, &self.key, &path, versioned, (self.window_seconds, now), most).await
         });
         let Some(found) = reading.await? else { return Err(Unanswered::Outdated) };

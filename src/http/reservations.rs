@@ -16,7 +16,7 @@ use crate::domain::held::{HeldAt, products};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Fault, Place, Refusal, pointer};
-use crate::store;
+use crate::store::{self, Sight};
 use crate::store::reservations::{Cursor, Wanted, held};
 
 use super::commands::json;
@@ -105,7 +105,7 @@ pub(super) async fn list(
         after: asked.after.as_ref(),
         most: most + 1,
     };
-    let reading = store::read(&app.readers, async |connection| held(connection, &wanted).await);
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| held(connection, &wanted).await);
     let mut found = reading.await?;
     let is_last = found.len() <= most;
     found.truncate(most);
