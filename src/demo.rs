@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-
 use crate::app::StartError;
 use crate::domain::command::{Command, ProductKey, Request, Target};
 use crate::domain::document::Document;
 use crate::domain::name::Value;
 use crate::engine::Handle;
-use crate::store::{Reader, Readers, Sight};
 use crate::store::configuration::{self, Precondition, Versioned};
+use crate::store::{Reader, Readers, Sight};
 
 const ENVIRONMENT: &str = "demo";
 const ORGANIZATION: &str = "usmf";

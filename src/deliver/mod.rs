@@ -142,8 +142,10 @@ impl Deliverer {
     async fn deliver(&self, lane: &mut Lane) -> Result<(), StoreError> {
         let environment = lane.environment.clone();
         for _ in 0..LANE_MESSAGES {
-            let next =
-                store::read(&self.pool, Sight::Of(&environment), async |connection| outbox::next(connection, lane).await).await?;
+            let next = store::read(&self.pool, Sight::Of(&environment), async |connection| {
+                outbox::next(connection, lane).await
+            })
+            .await?;
             let Some(next) = next else { break };
             let attempt = self.attempt(&next).await;
             let (webhook, message) = (&lane.webhook, &next.message_id);
@@ -162,8 +164,10 @@ impl Deliverer {
                 return Ok(());
             }
         }
-        store::read(&self.pool, Sight::Of(&environment), async |connection| outbox::give_back(connection, lane, Duration::ZERO).await)
-            .await
+        store::read(&self.pool, Sight::Of(&environment), async |connection| {
+            outbox::give_back(connection, lane, Duration::ZERO).await
+        })
+        .await
     }
 
     async fn attempt(&self, next: &Next) -> Attempt {

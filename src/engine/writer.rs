@@ -470,7 +470,10 @@ fn environments_of<'a>(open: impl IntoIterator<Item = &'a Submission>) -> Vec<&'
     let mut last: Option<&Arc<Versioned>> = None;
     for submission in open {
         // Who has the same configuration is of the same environment.
-        if last.replace(&submission.configuration).is_some_and(|last| Arc::ptr_eq(last, &submission.configuration)) {
+        if last
+            .replace(&submission.configuration)
+            .is_some_and(|last| Arc::ptr_eq(last, &submission.configuration))
+        {
             continue;
         }
         let environments_of = submission.commands.iter().map(|command| command.product.environment.as_str());

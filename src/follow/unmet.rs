@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-
 use crate::domain::unmet::Unmet;
 use crate::store::{self, Readers, Sight, StoreError, unmet};
 

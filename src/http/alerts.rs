@@ -7,8 +7,8 @@ use utoipa::IntoParams;
 
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::domain::watch::{Shown, State as AlertState};
-use crate::store::{self, Sight};
 use crate::store::alerts::{self, Wanted};
+use crate::store::{self, Sight};
 
 use super::commands::json;
 use super::onhand_query::{PAGE_RECORDS_MAX, Parameters, all_right};

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use crate::domain::command::Timestamp;
 use crate::domain::schedule::day_of;
 use crate::store::past::{self, Named};
-use crate::store::{self, StoreError, Sight};
+use crate::store::{self, Sight, StoreError};
 
 use super::App;
 use super::form::Form;

@@ -19,7 +19,7 @@ use crate::domain::refusal::{Place, Refusal};
 use crate::domain::state::Balance;
 use crate::store::configuration::Versioned;
 use crate::store::past::Named;
-use crate::store::{self, StoreError, onhand, query, Sight};
+use crate::store::{self, Sight, StoreError, onhand, query};
 
 use super::body::Sent;
 use super::commands::{groups_name, json, read_product};
@@ -187,9 +187,10 @@ impl<'a> Asked<'a> {
         let configuration = &versioned.configuration;
         let (path, groups) = self.place(configuration)?;
         let most = BALANCES_MAX as i64 + 1;
-        let reading = store::read(&app.readers, Sight::Of(self.key.environment.as_str()), async |connection| {
-            query::balances(connection, &self.key, &path, &groups, most).await
-        });
+        let reading =
+            store::read(&app.readers, Sight::Of(self.key.environment.as_str()), async |connection| {
+                query::balances(connection, &self.key, &path, &groups, most).await
+            });
         let found = reading.await?;
         if found.configuration != Some(versioned.version) {
             return Err(Unanswered::Outdated);

@@ -16,7 +16,7 @@ use crate::domain::document::{
 use crate::domain::inventory_visibility::{self, Foreign};
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::configuration::{CHANGE_TIME_MAX, Change, ChangeError, Precondition, replace};
-use crate::store::{Reader, StoreError, Sight};
+use crate::store::{Reader, Sight, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;

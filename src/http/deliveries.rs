@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::command::Timestamp;
 use crate::domain::refusal::Fault;
 use crate::domain::watch::{Message, written};
-use crate::store::{self, Sight};
 use crate::store::webhooks::{self, Delivery, Replay};
+use crate::store::{self, Sight};
 
 use super::App;
 use super::alerts::{before, finish, linked};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 
 use crate::domain::name::Value;
-use crate::store::{self, Readers, Sight};
 use crate::store::configuration::{self, Versioned};
+use crate::store::{self, Readers, Sight};
 
 use super::problem::Problem;
 

@@ -11,9 +11,9 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::domain::history::Filter;
 use crate::domain::name::Value;
-use crate::store::{self, Sight};
 use crate::store::alerts::{self, Told};
 use crate::store::configuration::Versioned;
+use crate::store::{self, Sight};
 
 use super::access::Caller;
 use super::around::in_current_request;
@@ -192,9 +192,10 @@ impl Stream {
     /// Writes what was told of alerts until now: whoever listens already misses nothing behind it.
     async fn catch_up_alerts(&mut self, writer: &mut Writer) -> Result<(), End> {
         loop {
-            let reading = store::read(&self.app.readers, Sight::Of(self.environment.as_str()), async |connection| {
-                alerts::told(connection, self.environment.as_str(), self.after_alert, ALERTS_MAX).await
-            });
+            let reading =
+                store::read(&self.app.readers, Sight::Of(self.environment.as_str()), async |connection| {
+                    alerts::told(connection, self.environment.as_str(), self.after_alert, ALERTS_MAX).await
+                });
             let told = reading.await?;
             told.iter().for_each(|told| self.tell(told, writer));
             if !writer.buffer().is_empty() {

@@ -14,7 +14,7 @@ use crate::domain::configuration::Configuration;
 use crate::store::alerts::{self, Told};
 use crate::store::horizon::Horizon;
 use crate::store::ledger::{Event, Row};
-use crate::store::{self, StoreError, history, Readers, Sight};
+use crate::store::{self, Readers, Sight, StoreError, history};
 
 use super::event_record::EventRecord;
 
@@ -103,7 +103,8 @@ impl Feed {
     /// When the database does not answer.
     pub(super) async fn horizon(&self) -> Result<i64, StoreError> {
         let within = HORIZON_WAIT_MAX.min(self.readers.wait_max() / 2);
-        store::read(&self.readers, Sight::All, async |connection| self.horizon.read(connection, within).await).await
+        store::read(&self.readers, Sight::All, async |connection| self.horizon.read(connection, within).await)
+            .await
     }
 
     fn reached(&self) -> std::sync::MutexGuard<'_, Option<i64>> {

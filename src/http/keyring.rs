@@ -10,8 +10,8 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 
 use crate::domain::key::prefix_of;
-use crate::store::{self, Readers, Sight};
 use crate::store::keys::{self, Found};
+use crate::store::{self, Readers, Sight};
 
 use super::problem::Problem;
 
@@ -81,7 +81,8 @@ impl Keyring {
 
     /// Reads a key anew: none when it is revoked.
     pub(super) async fn read(&self, prefix: &str) -> Result<Option<Arc<Found>>, Problem> {
-        let reading = store::read(&self.readers, Sight::All, async |connection| keys::find(connection, prefix).await);
+        let reading =
+            store::read(&self.readers, Sight::All, async |connection| keys::find(connection, prefix).await);
         let found = reading.await?.filter(|found| found.key.revoked_at.is_none()).map(Arc::new);
         match &found {
             Some(found) => _ = locked(&self.kept).put(prefix.to_owned(), Arc::clone(found)),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::domain::name::Value;
-use crate::store::{self, StoreError, Readers, Sight};
+use crate::store::{self, Readers, Sight, StoreError};
 
 use super::around::in_current_request;
 use super::commands::json;

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, header};
 
-use crate::store::{self, sessions, Sight};
+use crate::store::{self, Sight, sessions};
 
 use super::App;
 
@@ -13,7 +13,9 @@ use super::App;
 pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
     app.metrics.queued(app.engine.queued());
     // Whoever asks wants to know all the more when the database does not answer.
-    let age = store::read(&app.readers, Sight::Nothing, async |connection| sessions::oldest_transaction(connection).await);
+    let age = store::read(&app.readers, Sight::Nothing, async |connection| {
+        sessions::oldest_transaction(connection).await
+    });
     app.metrics.oldest_transaction(age.await.ok());
     let mut response = Response::new(Body::from(app.metrics.text()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

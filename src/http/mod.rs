@@ -73,8 +73,8 @@ use crate::domain::name::Value;
 use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::oidc::Tokens;
-use crate::store::Readers;
 use crate::store;
+use crate::store::Readers;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
 

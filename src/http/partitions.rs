@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal};
 use crate::store::erasing::{self, Erased, Order, Partition};
-use crate::store::{self, StoreError, Sight};
+use crate::store::{self, Sight, StoreError};
 
 use super::around::{current_request, in_current_request};
 use super::body::Sent;

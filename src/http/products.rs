@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal};
-use crate::store::{Reader, Sight, StoreError};
 use crate::store::switches::{self, Switch};
+use crate::store::{Reader, Sight, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::domain::command::Command;
 use crate::domain::name::Value;
 use crate::engine::{Failure, Reply, rehearsal};
-use crate::store::{self, Sight};
 use crate::store::configuration::Versioned;
+use crate::store::{self, Sight};
 
 use super::Shared;
 use super::commands::{Asked, Line};

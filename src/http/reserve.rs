@@ -9,7 +9,7 @@ use axum::http::Response;
 use crate::domain::command::{ProductKey, Quantities, Request, ReserveForm, Target};
 use crate::domain::name::Value;
 use crate::domain::state::ReservationId;
-use crate::store::{self, reservations, Sight};
+use crate::store::{self, Sight, reservations};
 
 use super::body::Sent;
 use super::commands::{Asked, Unreadable, finish, header_id, read_id, read_note, read_target};

@@ -16,8 +16,8 @@ use crate::domain::dimensions::Pairs;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Refusal;
 use crate::domain::watch::{Label, RuleDocument, Watch, WatchDocument};
-use crate::store::{self, Sight};
 use crate::store::watches::{self, Kept};
+use crate::store::{self, Sight};
 
 use super::around::current_request;
 use super::body::Sent;

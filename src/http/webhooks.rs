@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::domain::watch::Label;
 use crate::domain::webhook::{Endpoint, Secret};
-use crate::store::{self, Sight};
 use crate::store::webhooks::{self, Kept, Put};
+use crate::store::{self, Sight};
 
 use super::around::current_request;
 use super::body::Sent;

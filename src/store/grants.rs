@@ -56,8 +56,11 @@ const TO_ERASE: &[(&str, &str)] = &[
     ("notice", "DELETE"),
 ];
 
-const SEQUENCES: &[(&str, &str)] =
-    &[("ledger_event_id_seq", "SELECT"), ("notice_sequence", "USAGE"), ("activity_place_place_id_seq", "USAGE")];
+const SEQUENCES: &[(&str, &str)] = &[
+    ("ledger_event_id_seq", "SELECT"),
+    ("notice_sequence", "USAGE"),
+    ("activity_place_place_id_seq", "USAGE"),
+];
 
 /// Gives a role what it needs, and takes back what it has beyond it: done again, it changes nothing.
 /// Answers why not, where the role is not one that can be held to it.
@@ -73,12 +76,11 @@ pub async fn grant(
         return Ok(Err(why));
     }
     let mut transaction = connection.begin().await?;
-    let (schema, quoted) = sqlx::query_as::<_, (String, String)>(
-        "SELECT quote_ident(current_schema()), quote_ident($1)",
-    )
-    .bind(role)
-    .fetch_one(&mut *transaction)
-    .await?;
+    let (schema, quoted) =
+        sqlx::query_as::<_, (String, String)>("SELECT quote_ident(current_schema()), quote_ident($1)")
+            .bind(role)
+            .fetch_one(&mut *transaction)
+            .await?;
     let mut statements = vec![
         format!("REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {quoted}"),
         format!("REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {quoted}"),
@@ -86,9 +88,11 @@ pub async fn grant(
         format!("GRANT EXECUTE ON FUNCTION delete_erased TO {quoted}"),
     ];
     let more = if may_erase { TO_ERASE } else { &[] };
-    let tables = TABLES.iter().chain(more).map(|(table, what)| format!("GRANT {what} ON {table} TO {quoted}"));
+    let tables =
+        TABLES.iter().chain(more).map(|(table, what)| format!("GRANT {what} ON {table} TO {quoted}"));
     statements.extend(tables);
-    let sequences = SEQUENCES.iter().map(|(name, what)| format!("GRANT {what} ON SEQUENCE {name} TO {quoted}"));
+    let sequences =
+        SEQUENCES.iter().map(|(name, what)| format!("GRANT {what} ON SEQUENCE {name} TO {quoted}"));
     statements.extend(sequences);
     for statement in statements {
         transaction.execute(AssertSqlSafe(statement)).await?;
@@ -108,7 +112,9 @@ async fn unfit(connection: &mut PgConnection, role: &str) -> Result<Option<Strin
     .fetch_optional(connection)
     .await?;
     Ok(match found {
-        None => Some(format!("there is no role {role:?}: make it with CREATE ROLE … LOGIN PASSWORD …, or name another")),
+        None => Some(format!(
+            "there is no role {role:?}: make it with CREATE ROLE … LOGIN PASSWORD …, or name another"
+        )),
         Some((true, ..)) => Some(format!(
             "the role {role:?} is a superuser or passes by row-level security: ALTER ROLE … NOSUPERUSER NOBYPASSRLS, or name another"
         )),
@@ -128,7 +134,8 @@ async fn unfit(connection: &mut PgConnection, role: &str) -> Result<Option<Strin
 /// When the database does not answer.
 pub async fn missing(connection: &mut PgConnection, may_erase: bool) -> Result<Vec<String>, StoreError> {
     let more = if may_erase { TO_ERASE } else { &[] };
-    let wanted = TABLES.iter().chain(more).flat_map(|(table, what)| what.split(", ").map(move |one| (*table, one)));
+    let wanted =
+        TABLES.iter().chain(more).flat_map(|(table, what)| what.split(", ").map(move |one| (*table, one)));
     let (tables, privileges): (Vec<&str>, Vec<&str>) = wanted.unzip();
     let missing = sqlx::query_scalar!(
         r#"SELECT w.privilege || ' on ' || w.name AS "missing!"

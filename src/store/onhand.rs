@@ -195,7 +195,11 @@ impl Stream {
         let wait_max = streams.pool.wait_max();
         let place = tokio::time::timeout(wait_max, Arc::clone(&streams.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(StoreError::Busy) };
-        Ok(Stream { connection: Some(Reader::of(&streams.pool, Sight::Of(environment.as_str())).await?), is_read: false, _place: place })
+        Ok(Stream {
+            connection: Some(Reader::of(&streams.pool, Sight::Of(environment.as_str())).await?),
+            is_read: false,
+            _place: place,
+        })
     }
 
     pub(super) fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {

@@ -109,7 +109,11 @@ async fn the_owner_s_migration_makes_another_role_one_that_can_serve() {
         assert_eq!(refused.code, Some(1));
         assert!(refused.stderr.contains(why), "{}", refused.stderr);
     }
-    as_owner(&database, &format!("ALTER ROLE {0} NOBYPASSRLS; GRANT CREATE ON SCHEMA public TO {0}", quoted(&role))).await;
+    as_owner(
+        &database,
+        &format!("ALTER ROLE {0} NOBYPASSRLS; GRANT CREATE ON SCHEMA public TO {0}", quoted(&role)),
+    )
+    .await;
     let refused = migrate(&[]).await;
     assert!(refused.stderr.contains("REVOKE CREATE"), "{}", refused.stderr);
 }

@@ -91,7 +91,8 @@ async fn a_statement_that_forgets_the_environment_reads_and_writes_its_own_rows_
     assert_eq!(changed.rows_affected(), 1);
     for table in ["environment", "stock_node"] {
         let foreign = format!("SELECT count(*) FROM {table} WHERE environment_id = 'test'");
-        let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(foreign)).fetch_one(&mut connection).await.unwrap();
+        let count: i64 =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(foreign)).fetch_one(&mut connection).await.unwrap();
         assert_eq!(count, 0, "{table}");
     }
     for foreign in [
@@ -101,7 +102,11 @@ async fn a_statement_that_forgets_the_environment_reads_and_writes_its_own_rows_
         "INSERT INTO balance VALUES ('test', 'usmf', 'Bike', '{1,11}', '{}', 0, 0, 0, 0)",
     ] {
         let refused = connection.execute(foreign).await.unwrap_err();
-        assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42501"), "{foreign}: {refused}");
+        assert_eq!(
+            refused.as_database_error().unwrap().code().as_deref(),
+            Some("42501"),
+            "{foreign}: {refused}"
+        );
     }
     service.stop().await;
 }
@@ -128,7 +133,9 @@ async fn a_pool_s_connection_never_sees_what_another_s_user_saw() {
                 Ok(environments(connection).await)
             });
             match turn % 3 {
-                0 => _ = tokio::time::timeout(std::time::Duration::from_micros(u64::from(turn)), reading).await,
+                0 => {
+                    _ = tokio::time::timeout(std::time::Duration::from_micros(u64::from(turn)), reading).await
+                }
                 _ => match reading.await {
                     Ok(seen) => assert_eq!(seen, [name]),
                     Err(error) => assert!(turn % 7 == 0, "{error}"),
@@ -138,7 +145,8 @@ async fn a_pool_s_connection_never_sees_what_another_s_user_saw() {
     });
     futures_util::future::join_all(work).await;
     for name in NAMES {
-        let seen = read(&readers, Sight::Of(name), async |connection| Ok(environments(connection).await)).await;
+        let seen =
+            read(&readers, Sight::Of(name), async |connection| Ok(environments(connection).await)).await;
         assert_eq!(seen.unwrap(), [name]);
     }
     readers.close().await;
@@ -184,8 +192,13 @@ async fn what_is_looked_up_by_a_path_is_found_by_its_index() {
     let plan = "EXPLAIN UPDATE seen_stock_node s SET version = 2 WHERE s.environment_id = 'test' AND s.organization_id = 'usmf'
                 AND s.product_id = 'Bike' AND s.dimensions = '{1,11}' AND s.version = 1";
     let plan: Vec<String> = sqlx::query_scalar(plan).fetch_all(&mut connection).await.unwrap();
-    let condition = plan.iter().find(|line| line.contains("Index Cond")).unwrap_or_else(|| panic!("{plan:#?}"));
+    let condition =
+        plan.iter().find(|line| line.contains("Index Cond")).unwrap_or_else(|| panic!("{plan:#?}"));
     assert!(condition.contains("dimensions ="), "{plan:#?}");
-    assert_eq!(plan.iter().filter(|line| line.contains("InitPlan")).count(), 2, "the setting is read once: {plan:#?}");
+    assert_eq!(
+        plan.iter().filter(|line| line.contains("InitPlan")).count(),
+        2,
+        "the setting is read once: {plan:#?}"
+    );
     service.stop().await;
 }

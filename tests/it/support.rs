@@ -98,6 +98,11 @@ async fn create_database(template: &str, kind: &str) -> PgConnectOptions {
     server.options.clone().database(&name)
 }
 
+/// How a test connects that puts the ledger into a state that no service would: its guard is off.
+pub fn unguarded(database: &PgConnectOptions) -> PgConnectOptions {
+    database.clone().options([("session_replication_role", "replica")])
+}
+
 /// The URL of a database, as a setting.
 pub fn url(options: &PgConnectOptions) -> String {
     use sqlx::ConnectOptions;

@@ -74,7 +74,10 @@ impl Writer {
                 (&command.product, root(command, &submission.configuration))
             })
             .collect();
-        let mut connection = self.link.check_out(&environments_of(doubtful.iter().map(|doubtful| &doubtful.submission))).await?;
+        let mut connection = self
+            .link
+            .check_out(&environments_of(doubtful.iter().map(|doubtful| &doubtful.submission)))
+            .await?;
         let exchange = async {
             let found = match ledger::find(&mut connection, &commands).await {
                 // An event uses a measure that the configuration does not know yet, so the
