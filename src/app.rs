@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, server};
 use crate::oidc::Tokens;
 use crate::settings::{Database, Serve, TLS_POLL};
-use crate::store::{self, Isolation, StoreError};
+use crate::store::{self, Isolation, Readers, Seeing, Sight, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::{deliver, demo, engine, otlp};
 
@@ -92,8 +92,25 @@ pub enum StartError {
         error: StoreError,
     },
     /// The database is not one of the service, or not yet.
-    #[error("the database has not the schema of this version: run `ringfence migrate` first")]
+    #[error(
+        "the database has not the schema of this version: run `ringfence migrate` as the role that owns it, with --service-role for the one that serves"
+    )]
     NotMigrated,
+    /// The role cannot be given what the service needs.
+    #[error("cannot let another role serve: {0}")]
+    Role(String),
+    /// The role that it runs as was not given what it needs.
+    #[error(
+        "the database's role {role:?} lacks what the service needs ({lacks}): run `ringfence migrate --service-role {role}{erasing}` as the role that owns the schema"
+    )]
+    NotGranted {
+        /// The role.
+        role: String,
+        /// What it lacks.
+        lacks: String,
+        /// The flag for who may erase.
+        erasing: &'static str,
+    },
     /// The database does not answer.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -163,13 +180,16 @@ impl Books {
         })
     }
 
-    /// Opens a connection to a database that must have the schema.
+    /// Opens a connection to a database that must have the schema, for whom `sight` says.
     ///
     /// # Errors
     /// When the database does not answer, or has another schema or none.
-    pub async fn connect_migrated(&self) -> Result<PgConnection, StartError> {
+    pub async fn connect_migrated(&self, sight: Sight<'_>) -> Result<Seeing, StartError> {
         let mut connection = self.connect().await?;
-        if store::is_migrated(&mut connection).await? { Ok(connection) } else { Err(StartError::NotMigrated) }
+        if !store::is_migrated(&mut connection).await? {
+            return Err(StartError::NotMigrated);
+        }
+        Ok(Seeing::of(connection, sight).await?)
     }
 
     /// Brings the schema up to date.
@@ -179,9 +199,33 @@ impl Books {
     pub async fn migrate(&self) -> Result<(), StartError> {
         let mut connection = self.connect().await?;
         if !store::is_migrated(&mut connection).await? {
+            if !store::grants::may_migrate(&mut connection).await? {
+                return Err(StartError::NotMigrated);
+            }
             store::migrate::migrate(connection, &store::MIGRATIONS).await?;
         }
         Ok(())
+    }
+
+    /// Gives a role what the service needs, and no more.
+    ///
+    /// # Errors
+    /// When the database does not do it, or it cannot be that role.
+    pub async fn grant(&self, role: &str, may_erase: bool) -> Result<(), StartError> {
+        let mut connection = self.connect().await?;
+        store::grants::grant(&mut connection, role, may_erase).await?.map_err(StartError::Role)
+    }
+
+    /// Makes sure that the role which it connects as may do what the service does.
+    async fn check_grants(&self, allow_erasing: bool) -> Result<(), StartError> {
+        let mut connection = self.connect().await?;
+        let missing = store::grants::missing(&mut connection, allow_erasing).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let erasing = if allow_erasing { " --allow-erasing" } else { "" };
+        let (role, lacks) = (self.options.get_username().to_owned(), missing.join(", "));
+        Err(StartError::NotGranted { role, lacks, erasing })
     }
 
     /// Stops the private server, where there is one.
@@ -223,7 +267,10 @@ impl App {
             }
         };
         let tried = match problems.is_empty() {
-            true => books.migrate().await,
+            true => match books.migrate().await {
+                Ok(()) => books.check_grants(settings.allow_erasing).await,
+                failed => failed,
+            },
             false => books.connect().await.map(drop),
         };
         problems.extend(tried.err());
@@ -273,18 +320,8 @@ async fn serve(
     let (metrics, mut exporting) = measure(settings, &stop_traces)?;
     let for_writers = store::connection_options(options.clone(), Isolation::Serializable, round_trip_max);
     let for_readers = store::connection_options(options.clone(), Isolation::ReadCommitted, round_trip_max);
-    let readers = PgPoolOptions::new()
-        .max_connections(settings.readers_max)
-        .acquire_timeout(round_trip_max)
-        .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| Box::pin(store::is_alive(connection, meta.idle_for)))
-        .connect_lazy_with(for_readers.clone());
-    let deliverers = PgPoolOptions::new()
-        .max_connections(DELIVERERS_MAX)
-        .acquire_timeout(round_trip_max)
-        .after_connect(|connection, _| Box::pin(store::refuse_follower(connection)))
-        .connect_lazy_with(for_readers.clone());
+    let readers = Readers::new(for_readers.clone(), settings.readers_max, round_trip_max);
+    let deliverers = Readers::new(for_readers.clone(), DELIVERERS_MAX, round_trip_max);
     let (handle, mut writers) = engine::start(&for_writers, &settings.engine_limits(), &metrics.writers)
         .map_err(StartError::Threads)?;
     if settings.demo {

@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
-
 use crate::app::StartError;
 use crate::domain::command::{Command, ProductKey, Request, Target};
 use crate::domain::document::Document;
 use crate::domain::name::Value;
 use crate::engine::Handle;
-use crate::store::Reader;
 use crate::store::configuration::{self, Precondition, Versioned};
+use crate::store::{Reader, Readers, Sight};
 
 const ENVIRONMENT: &str = "demo";
 const ORGANIZATION: &str = "usmf";
@@ -51,9 +49,9 @@ const ALLOCATIONS: [(&[(&str, &str)], &str); 3] = [
 ///
 /// # Errors
 /// When the database or the engine does not do it.
-pub async fn set_up(readers: &PgPool, engine: &Handle) -> Result<(), StartError> {
+pub async fn set_up(readers: &Readers, engine: &Handle) -> Result<(), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Demo(error.to_string());
-    let mut connection = Reader::of(readers).await?;
+    let mut connection = Reader::of(readers, Sight::Of(ENVIRONMENT)).await?;
     let stored = match configuration::read(&mut connection, ENVIRONMENT, None).await? {
         Some(stored) => stored,
         None => {

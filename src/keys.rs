@@ -11,6 +11,7 @@ use crate::domain::access::{Role, Scope};
 use crate::domain::command::Timestamp;
 use crate::domain::name::{InvalidText, Value};
 use crate::settings::{KeyAction, NewKey};
+use crate::store::Sight;
 use crate::store::configuration;
 use crate::store::keys::{self, Draft, KEYS_MAX, Key};
 
@@ -22,13 +23,13 @@ const READ_MAX: i64 = 1_000;
 /// # Errors
 /// When it cannot be done: why, and what to do.
 pub async fn run(action: &KeyAction) -> Result<String, StartError> {
-    let database = match action {
-        KeyAction::Create(key) => &key.database,
-        KeyAction::List(keys) => &keys.database,
-        KeyAction::Revoke(key) => &key.database,
+    let (database, environment) = match action {
+        KeyAction::Create(key) => (&key.database, &key.environment),
+        KeyAction::List(keys) => (&keys.database, &keys.environment),
+        KeyAction::Revoke(key) => (&key.database, &key.environment),
     };
     let books = Books::open(database).await?;
-    let done = match books.connect_migrated().await {
+    let done = match books.connect_migrated(Sight::Of(environment)).await {
         Ok(mut connection) => on(&mut connection, action).await,
         Err(error) => Err(error),
     };

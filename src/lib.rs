@@ -88,6 +88,9 @@
 //!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
 //!     - `sessions.rs` what goes on in the database beside the service; `overview.rs` what is measured of
 //!       what is stored
+//!     - `sessions.rs` what goes on in the database beside the service
+//!     - `sight.rs` for which environments a connection works, `readers.rs` the connections for queries;
+//!       `grants.rs` what a role needs that only serves
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words
@@ -152,6 +155,11 @@
 //!    and a replay runs the same `decide` and `apply`.
 //! 7. *An acknowledged event is in the ledger once, a refused one never.* The unique index
 //!    `ledger_id`; a reply is sent after the commit.
+//!
+//! 8. *The ledger is only added to.* The role that serves may do nothing else with it (`store/grants.rs`);
+//!    and whoever asks, the trigger `ledger_guard` lets only events go that an erasure declares gone.
+//! 9. *Nobody gets another environment's rows.* Every statement names its environment; row-level security
+//!    passes no others to a connection, whatever the statement (`store/sight.rs`).
 //!
 //! `Stock::check_invariants` checks 1 to 4 over a product that is held whole, after every command
 //! of the stories and of the property tests in `tests/it/core.rs`. And beyond these:
@@ -343,6 +351,28 @@
 //! **A request says why it failed, and nobody else does.** A writer hands on why, so that the log has one
 //! line for each request with its id; what a client or a receiver sent is in no line. A panic is logged
 //! by the hook, without what was put together for it. See `telemetry.rs` and `http/around.rs`.
+//! **What a connection sees goes with the connection.** Policies pass the rows of the environments in the
+//! connection's setting, so that a statement that forgets its environment finds no other's. The setting is
+//! of the session, not of a transaction, which would be two more round trips for every query: a writer
+//! adds an environment when it meets a new one, a reader is told when its last was another. So that none
+//! is ever used with what somebody else saw, a kept connection has no way to be asked anything until it
+//! is told for whom, and what it was told is a part of the same value; the pool is our own for that, as
+//! others keep the bare connection. When an exchange is cut off while it is told, the connection is
+//! dropped. See `store/sight.rs`, `store/readers.rs`.
+//!
+//! **What is looked up by a path is looked up in a view.** PostgreSQL compares arrays by a function that
+//! it does not trust not to tell of rows, so under a policy it uses no index for it: one place of a
+//! product would cost as much as all its places. The views `seen_…` have the policy's rule and no such
+//! order. Only a statement that is made to leak could tell the difference, and who can send any could as
+//! well change the setting: both are the second line behind the service's own rules, for its mistakes.
+//!
+//! **The policies are not forced on the owner.** It migrates, backs up and restores, the views read with
+//! its rights, and programs of before run as it. The service runs as another role, in every test too;
+//! one role for both, as on the private server, goes without the second line. For the same reason the
+//! guard of the ledger is a trigger of rows that asks whether an erasure declares them gone, and not
+//! a right: it holds for the owner too, and lets an older program erase. What a role needs to be allowed
+//! for erasing is to declare it. To delete what is declared gone is left to `delete_erased`, which may
+//! always be run: an id that such an event has must be free, whoever serves. See `docs/database.md`.
 //!
 //! **A consume must be neutral to the pool**, and a formula that protects nothing is refused: both are
 //! left to their users' care elsewhere, and both sell the same thing twice when care fails.

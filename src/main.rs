@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringfence::app::{App, Books, StartError};
-use ringfence::settings::{Action, Cli, Database, KeyAction, Serve};
+use ringfence::settings::{Action, Cli, Database, KeyAction, Migrate, Serve};
+use ringfence::store::Sight;
 use ringfence::{check, http, keys, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.action {
         Action::Serve(settings) => serve(settings).await,
-        Action::Migrate(database) => migrate(&database).await,
+        Action::Migrate(settings) => migrate(&settings).await,
         Action::Verify(database) => verify(&database).await,
         Action::Key(action) => key(&action).await,
         Action::Openapi => openapi(),
@@ -80,10 +81,13 @@ fn stop_signal() -> watch::Receiver<bool> {
     receiver
 }
 
-async fn migrate(database: &Database) -> Result<ExitCode, StartError> {
+async fn migrate(settings: &Migrate) -> Result<ExitCode, StartError> {
     telemetry::start(false);
-    let books = Books::open(database).await?;
-    let migrated = books.migrate().await;
+    let books = Books::open(&settings.database).await?;
+    let migrated = match (books.migrate().await, settings.service_role.as_deref()) {
+        (Ok(()), Some(role)) => books.grant(role, settings.allow_erasing).await,
+        (migrated, _) => migrated,
+    };
     books.close().await;
     migrated?;
     writeln!(io::stdout(), "the schema is up to date").map_err(StartError::Output)?;
@@ -93,7 +97,7 @@ async fn migrate(database: &Database) -> Result<ExitCode, StartError> {
 async fn verify(database: &Database) -> Result<ExitCode, StartError> {
     telemetry::start(false);
     let books = Books::open(database).await?;
-    let report = match books.connect_migrated().await {
+    let report = match books.connect_migrated(Sight::All).await {
         Ok(mut connection) => verify::verify(&mut connection).await.map_err(StartError::from),
         Err(error) => Err(error),
     };

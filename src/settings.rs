@@ -28,7 +28,7 @@ pub enum Action {
     /// Serve the API.
     Serve(Serve),
     /// Bring the database's schema up to date.
-    Migrate(Database),
+    Migrate(Migrate),
     /// Replay the ledger through the core and name every difference to what is stored.
     Verify(Database),
     /// Make, list and revoke the keys that requests need with serve --auth.
@@ -36,6 +36,21 @@ pub enum Action {
     Key(KeyAction),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+/// How to bring the schema up to date.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Let this role serve, which owns nothing: it is given what the service needs, and no more. It
+    /// must be there already.
+    #[arg(long, env = "RINGFENCE_SERVICE_ROLE", value_name = "NAME")]
+    pub service_role: Option<String>,
+    /// Let it erase products too, for serve --allow-erasing; without this, it may not any more.
+    #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
+    pub allow_erasing: bool,
 }
 
 /// What is done with keys.

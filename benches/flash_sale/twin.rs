@@ -15,7 +15,7 @@ use ringfence::http;
 use ringfence::store::commit::Batch;
 use ringfence::store::configuration::Versioned;
 use ringfence::store::ledger::{self, Event};
-use ringfence::store::{self, Isolation, StoreError, state};
+use ringfence::store::{self, Isolation, Readers, StoreError, state};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
@@ -26,8 +26,14 @@ use crate::roofline;
 pub async fn serve(database_url: &str, connections: u32) {
     let options = PgConnectOptions::from_str(database_url).expect("a URL");
     let options = store::connection_options(options, Isolation::Serializable, Duration::from_secs(60));
+    let readers = Readers::new(options.clone(), connections, Duration::from_secs(60));
     let pool = PgPoolOptions::new()
         .max_connections(connections)
+        // Who does not say for whom it works would find nothing in what statements look up by a path.
+        .after_connect(|connection, _| {
+            let tell = "SELECT set_config('ringfence.environments', '*', false)";
+            Box::pin(async move { sqlx::query(tell).execute(connection).await.map(drop) })
+        })
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(60))
         .connect_with(options)
@@ -48,7 +54,7 @@ pub async fn serve(database_url: &str, connections: u32) {
     });
     let router = http::router(http::Shared::new(
         Handle::over(vec![sender]),
-        pool,
+        readers,
         roofline::default_settings().http_limits(),
         Arc::default(),
         Arc::new(AtomicBool::new(false)),

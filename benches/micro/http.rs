@@ -16,9 +16,9 @@ use ringfence::embedded::Embedded;
 use ringfence::engine::{Handle, Receipt, Submission};
 use ringfence::http::{Shared, router};
 use ringfence::settings::{Action, Cli};
+use ringfence::store::Readers;
 use ringfence::store::configuration::{self, Precondition};
 use ringfence::store::ledger::Event;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -70,7 +70,7 @@ async fn service(embedded: &Embedded) -> Router {
     let Action::Serve(settings) = Cli::parse_from(["micro", "serve"]).action else {
         unreachable!("serve was asked for")
     };
-    let readers = PgPoolOptions::new().connect_lazy_with(embedded.options());
+    let readers = Readers::new(embedded.options(), 4, Duration::from_secs(5));
     let draining = Arc::new(AtomicBool::new(false));
     let stop = tokio::sync::watch::channel(false).1;
     let metrics = Arc::default();

@@ -12,13 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::domain::webhook::signatures;
 use crate::store::outbox::{self, Attempt, Lane, Next};
-use crate::store::{self, StoreError};
+use crate::store::{self, Readers, Sight, StoreError};
 
 use send::{Answer, Sender};
 
@@ -48,7 +47,7 @@ const LANE_MESSAGES: usize = 100;
 
 /// Delivers what is due until it is stopped. What is being sent then is sent to its end, or by whoever
 /// takes it over.
-pub async fn run(pool: PgPool, limits: Limits, mut stop: watch::Receiver<bool>) {
+pub async fn run(pool: Readers, limits: Limits, mut stop: watch::Receiver<bool>) {
     let sender = match Sender::new(limits.allow_private) {
         Ok(sender) => sender,
         Err(error) => {
@@ -106,7 +105,7 @@ fn release(busy: &mut HashMap<(String, String), i64>, webhook: &(String, String)
 }
 
 struct Deliverer {
-    pool: PgPool,
+    pool: Readers,
     limits: Limits,
     sender: Sender,
 }
@@ -126,7 +125,7 @@ impl Deliverer {
         if room == 0 {
             return Ok(Vec::new());
         }
-        store::read(&self.pool, async |connection| {
+        store::read(&self.pool, Sight::All, async |connection| {
             outbox::take(connection, busy, LANES_EACH, room, self.hold()).await
         })
         .await
@@ -141,9 +140,12 @@ impl Deliverer {
     }
 
     async fn deliver(&self, lane: &mut Lane) -> Result<(), StoreError> {
+        let environment = lane.environment.clone();
         for _ in 0..LANE_MESSAGES {
-            let next =
-                store::read(&self.pool, async |connection| outbox::next(connection, lane).await).await?;
+            let next = store::read(&self.pool, Sight::Of(&environment), async |connection| {
+                outbox::next(connection, lane).await
+            })
+            .await?;
             let Some(next) = next else { break };
             let attempt = self.attempt(&next).await;
             let (webhook, message_id, status) = (&lane.webhook, &next.message_id, attempt.status);
@@ -165,15 +167,17 @@ impl Deliverer {
                 }
             }
             let hold = self.hold();
-            let recording = store::read(&self.pool, async |connection| {
+            let recording = store::read(&self.pool, Sight::Of(&environment), async |connection| {
                 outbox::record(connection, lane, next.sequence, &attempt, hold).await
             });
             if !recording.await? {
                 return Ok(());
             }
         }
-        store::read(&self.pool, async |connection| outbox::give_back(connection, lane, Duration::ZERO).await)
-            .await
+        store::read(&self.pool, Sight::Of(&environment), async |connection| {
+            outbox::give_back(connection, lane, Duration::ZERO).await
+        })
+        .await
     }
 
     async fn attempt(&self, next: &Next) -> Attempt {

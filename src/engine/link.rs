@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnectOptions;
 
-use crate::store::{self, Isolation, StoreError};
+use crate::store::sight::Resting;
+use crate::store::{self, Isolation, Seeing, Sight, StoreError};
 
 /// How long a writer does without serializable transactions when the database has no room for them.
 const UNWATCHED_TIME: Duration = Duration::from_secs(10);
@@ -13,7 +13,7 @@ const UNWATCHED_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Link {
     options: PgConnectOptions,
     round_trip_max: Duration,
-    idle: Option<PgConnection>,
+    idle: Option<Resting>,
     /// Whether the database let itself be connected to when that was last needed.
     is_up: bool,
     /// Until when transactions are read committed: the guards keep the books right, and the
@@ -26,9 +26,18 @@ impl Link {
         Link { options, round_trip_max, idle: None, is_up: true, unwatched_until: None }
     }
 
-    /// The connection, or a new one. While it is checked out the link has none, so that an
+    /// The connection, or a new one, which sees these environments. While it is checked out the link has none, so that an
     /// exchange that is cut off leaves nothing behind that could be used again.
-    pub(super) async fn check_out(&mut self) -> Result<PgConnection, StoreError> {
+    pub(super) async fn check_out(&mut self, environments: &[&str]) -> Result<Seeing, StoreError> {
+        let resting = self.take().await?;
+        let seeing = self.bounded(resting.see(Sight::OfEach(environments))).await;
+        if let Err(StoreError::Unwatched(why)) = &seeing {
+            self.do_without(why);
+        }
+        seeing
+    }
+
+    async fn take(&mut self) -> Result<Resting, StoreError> {
         if self.unwatched_until.is_some_and(|until| until < Instant::now()) {
             self.unwatched_until = None;
             self.idle = None;
@@ -45,7 +54,7 @@ impl Link {
         if let Err(StoreError::Unwatched(why)) = &connected {
             self.do_without(why);
         }
-        connected
+        connected.map(Resting::new)
     }
 
     fn do_without(&mut self, why: &str) {
@@ -62,11 +71,11 @@ impl Link {
     }
 
     /// Takes the connection back, unless the exchange left its state in doubt.
-    pub(super) fn check_in<T>(&mut self, connection: PgConnection, result: &Result<T, StoreError>) {
+    pub(super) fn check_in<T>(&mut self, connection: Seeing, result: &Result<T, StoreError>) {
         match result {
             Err(StoreError::Unwatched(why)) => self.do_without(why),
             Err(StoreError::Unavailable(_)) => {}
-            _ => self.idle = Some(connection),
+            _ => self.idle = Some(connection.rest()),
         }
     }
 

@@ -271,7 +271,7 @@ impl Writer {
         self.meet_versions(open);
         let wanted = self.wanted(open);
         if !wanted.is_empty() {
-            let mut connection = self.link.check_out().await?;
+            let mut connection = self.link.check_out(&environments_of(open)).await?;
             let loading = self.link.bounded(load(&mut connection, commands_of(open), wanted));
             let loaded = meanwhile(loading, &mut self.granted).await;
             self.link.check_in(connection, &loaded);
@@ -281,7 +281,7 @@ impl Writer {
         let Some(batch) = decided.batch.take() else {
             answer_granted(&mut self.granted);
             if !decided.granted.recalled().is_empty() {
-                let mut connection = self.link.check_out().await?;
+                let mut connection = self.link.check_out(&environments_of(open)).await?;
                 let checked =
                     self.link.bounded(check_recalled(&mut connection, decided.granted.recalled())).await;
                 self.link.check_in(connection, &checked);
@@ -289,7 +289,7 @@ impl Writer {
             }
             return Ok(decided.committed(&[]));
         };
-        let mut connection = self.link.check_out().await?;
+        let mut connection = self.link.check_out(&environments_of(open)).await?;
         let (began, writing) = (Instant::now(), self.link.bounded(batch.write(&mut connection)));
         self.is_committing = true;
         let written = meanwhile(writing, &mut self.granted).await;
@@ -333,7 +333,7 @@ impl Writer {
         open: &mut Vec<Submission>,
         may_grow: bool,
     ) -> Result<Judged, StoreError> {
-        let mut connection = self.link.check_out().await?;
+        let mut connection = self.link.check_out(&environments_of(&*open)).await?;
         let begin = async { Ok(connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?) };
         let begin = self.link.bounded(begin);
         let result = match meanwhile(begin, &mut self.granted).await {
@@ -503,6 +503,28 @@ pub(super) fn receipt(place: Place, events: &[Arc<Event>]) -> Receipt {
         Place::SameAs(place) => Receipt { event: Arc::clone(&events[place]), replayed: true },
         Place::Known(event) => Receipt { event, replayed: true },
     }
+}
+
+/// The environments of submissions, mostly one.
+fn environments_of<'a>(open: impl IntoIterator<Item = &'a Submission>) -> Vec<&'a str> {
+    let mut environments = Vec::new();
+    let mut last: Option<&Arc<Versioned>> = None;
+    for submission in open {
+        // Who has the same configuration is of the same environment.
+        if last
+            .replace(&submission.configuration)
+            .is_some_and(|last| Arc::ptr_eq(last, &submission.configuration))
+        {
+            continue;
+        }
+        let environments_of = submission.commands.iter().map(|command| command.product.environment.as_str());
+        for environment in environments_of {
+            if !environments.contains(&environment) {
+                environments.push(environment);
+            }
+        }
+    }
+    environments
 }
 
 fn units(open: &[Submission]) -> impl Iterator<Item = Unit<'_>> {

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::domain::command::Timestamp;
 use crate::store::horizon::Horizon;
-use crate::store::{self, StoreError, follow};
+use crate::store::{self, Seeing, Sight, StoreError, follow};
 use crate::telemetry::metrics::{FollowerLabels, Panics};
 
 /// The limits of who follows.
@@ -149,7 +149,7 @@ struct Following<F> {
     options: PgConnectOptions,
     limits: Limits,
     horizon: Horizon,
-    connection: Option<PgConnection>,
+    connection: Option<Seeing>,
     /// The last event that it was seen to have.
     reached: i64,
     /// When its row was last locked.
@@ -196,7 +196,7 @@ impl<F: Follower> Following<F> {
 
     /// Takes the next chunk, if there is one or it is time. Answers whether there is more. The
     /// connection comes back only when nothing went wrong with it.
-    async fn step(&mut self, connection: Option<PgConnection>) -> Result<(PgConnection, bool), StoreError> {
+    async fn step(&mut self, connection: Option<Seeing>) -> Result<(Seeing, bool), StoreError> {
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -223,8 +223,9 @@ impl<F: Follower> Following<F> {
         Ok((connection, is_behind))
     }
 
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
-        let mut connection = store::connect_to_leader(&self.options, self.limits.connect_max).await?;
+    async fn connect(&self) -> Result<Seeing, StoreError> {
+        let connection = store::connect_to_leader(&self.options, self.limits.connect_max).await?;
+        let mut connection = Seeing::of(connection, Sight::All).await?;
         follow::introduce(&mut connection, self.follower.name()).await?;
         Ok(connection)
     }

@@ -8,10 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-
 use crate::store::overview::{self, Place};
-use crate::store::{self, StoreError, configuration};
+use crate::store::{self, Readers, Sight, StoreError, configuration};
 use crate::telemetry::metrics::Metrics;
 
 /// Nodes of a page.
@@ -22,7 +20,7 @@ const REST: u32 = 20;
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Counts, for as long as it runs.
-pub async fn run(metrics: Arc<Metrics>, readers: PgPool) {
+pub async fn run(metrics: Arc<Metrics>, readers: Readers) {
     let mut is_failing = false;
     loop {
         let counted = round(&readers).await;
@@ -38,10 +36,10 @@ pub async fn run(metrics: Arc<Metrics>, readers: PgPool) {
     }
 }
 
-async fn round(readers: &PgPool) -> Result<i64, StoreError> {
+async fn round(readers: &Readers) -> Result<i64, StoreError> {
     let (mut count, mut environment) = (0, String::new());
     let next = |last: String| async move {
-        store::read(readers, async |c| overview::environment_behind(c, &last).await).await
+        store::read(readers, Sight::All, async |c| overview::environment_behind(c, &last).await).await
     };
     while let Some(name) = next(environment).await? {
         let mut after = None;
@@ -61,11 +59,11 @@ async fn round(readers: &PgPool) -> Result<i64, StoreError> {
 }
 
 async fn page(
-    readers: &PgPool,
+    readers: &Readers,
     environment: &str,
     after: Option<&Place>,
 ) -> Result<(i64, Option<Place>), StoreError> {
-    store::read(readers, async |connection| {
+    store::read(readers, Sight::Of(environment), async |connection| {
         // It may have another formula since the last page.
         let Some(of_now) = configuration::read(connection, environment, None).await? else {
             return Ok((0, None));

@@ -3,16 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use crate::domain::unmet::Unmet;
-use crate::store::{self, StoreError, unmet};
+use crate::store::{self, Readers, Sight, StoreError, unmet};
 
 /// How often it is handed on: a crash loses what was counted since.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Hands on what is counted, every second. Where that fails it says so once, until it does again.
-pub async fn run(counted: Arc<Mutex<Unmet>>, readers: PgPool) {
+pub async fn run(counted: Arc<Mutex<Unmet>>, readers: Readers) {
     let mut is_failing = false;
     loop {
         tokio::time::sleep(EVERY).await;
@@ -31,17 +29,17 @@ pub async fn run(counted: Arc<Mutex<Unmet>>, readers: PgPool) {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn hand_on(counted: &Mutex<Unmet>, readers: &PgPool) -> Result<(), StoreError> {
+pub async fn hand_on(counted: &Mutex<Unmet>, readers: &Readers) -> Result<(), StoreError> {
     if lock(counted).is_empty() {
         return Ok(());
     }
     // First, so that nothing is taken that cannot be sent.
-    drop(store::Reader::of(readers).await?);
+    drop(store::Reader::of(readers, Sight::All).await?);
     let (moved, not_counted) = lock(counted).take();
     if not_counted > 0 {
         tracing::warn!(not_counted, "unmet demand of too many group paths at once: some was not counted");
     }
-    store::read(readers, async |connection| unmet::hand_on(connection, &moved).await).await
+    store::read(readers, Sight::All, async |connection| unmet::hand_on(connection, &moved).await).await
 }
 
 fn lock(counted: &Mutex<Unmet>) -> std::sync::MutexGuard<'_, Unmet> {

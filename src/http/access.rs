@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use sqlx::PgPool;
 
 use crate::domain::access::{Outside, Right, Role, Scope};
 use crate::domain::command::{Note, Timestamp};
 use crate::domain::dimensions::Pairs;
 use crate::domain::name::Value;
 use crate::oidc::{Grant, Token, Tokens, Unbelievable};
+use crate::store::Readers;
 use crate::store::keys::Found;
 
 use super::around::current_route;
@@ -91,7 +91,7 @@ const EXPIRED: &str = "the key has expired; an admin of the environment makes ne
 const FOREIGN: &str = "the key is not for this environment";
 
 impl Access {
-    pub(super) fn new(readers: PgPool) -> Access {
+    pub(super) fn new(readers: Readers) -> Access {
         Access { keyring: Keyring::new(readers), tokens: None, rules: Rules::of(&openapi()) }
     }
 

@@ -7,8 +7,8 @@ use utoipa::IntoParams;
 
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::domain::watch::{Shown, State as AlertState};
-use crate::store;
 use crate::store::alerts::{self, Wanted};
+use crate::store::{self, Sight};
 
 use super::commands::json;
 use super::onhand_query::{PAGE_RECORDS_MAX, Parameters, all_right};
@@ -53,7 +53,7 @@ pub(super) async fn list(
     let (page, wanted) = read(query.as_deref())?;
     let most = page.limit.unwrap_or(PAGE_RECORDS_MAX);
     let versioned = app.environments.current(&environment.id).await?;
-    let reading = store::read(&app.readers, async |connection| {
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         alerts::list(connection, environment.id.as_str(), &wanted, most as i64 + 1).await
     });
     let mut found = reading.await?;

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, HeaderValue, Response, header};
 use utoipa::IntoParams;
 
 use crate::domain::analytics::Summary;
-use crate::store;
 use crate::store::analytics::{Found, read};
+use crate::store::{self, Sight};
 
 use super::analytics_question::{Asked, Bucket, CELLS_MAX, Format, SPOTS_MAX};
 use super::analytics_records::{Record, Sheet};
@@ -125,7 +125,9 @@ pub(super) async fn get(
     let configuration = &versioned.configuration;
     let filters = asked.filters(configuration)?;
     let wanted = asked.wanted(environment.id.as_str(), &filters);
-    let reading = store::read(&app.readers, async |connection| read(connection, &wanted).await);
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
+        read(connection, &wanted).await
+    });
     let mut found = reading.await?;
     let last_product = match found.courses.len() > SPOTS_MAX {
         true => Some(asked.leave_whole_products(&mut found.courses)?),

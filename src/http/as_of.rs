@@ -17,7 +17,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use crate::domain::command::Timestamp;
 use crate::domain::schedule::day_of;
 use crate::store::past::{self, Named};
-use crate::store::{self, StoreError};
+use crate::store::{self, Sight, StoreError};
 
 use super::App;
 use super::form::Form;
@@ -110,7 +110,7 @@ pub(super) async fn find(app: &App, named: Named) -> Result<Point, Problem> {
     if let Named::Time(time) = named {
         check_past(time)?;
     }
-    let found = store::read(&app.readers, async |connection| {
+    let found = store::read(&app.readers, Sight::All, async |connection| {
         let event_id = past::last_event(connection, named).await?;
         let horizon = app.horizon.read(connection, SETTLED_WITHIN).await?;
         let beyond = if event_id > horizon { past::event_up_to(connection, i64::MAX).await? } else { None };

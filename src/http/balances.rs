@@ -19,7 +19,7 @@ use crate::domain::refusal::{Place, Refusal};
 use crate::domain::state::Balance;
 use crate::store::configuration::Versioned;
 use crate::store::past::Named;
-use crate::store::{self, StoreError, onhand, query};
+use crate::store::{self, Sight, StoreError, onhand, query};
 
 use super::body::Sent;
 use super::commands::{groups_name, json, read_product};
@@ -187,9 +187,10 @@ impl<'a> Asked<'a> {
         let configuration = &versioned.configuration;
         let (path, groups) = self.place(configuration)?;
         let most = BALANCES_MAX as i64 + 1;
-        let reading = store::read(&app.readers, async |connection| {
-            query::balances(connection, &self.key, &path, &groups, most).await
-        });
+        let reading =
+            store::read(&app.readers, Sight::Of(self.key.environment.as_str()), async |connection| {
+                query::balances(connection, &self.key, &path, &groups, most).await
+            });
         let found = reading.await?;
         if found.configuration != Some(versioned.version) {
             return Err(Unanswered::Outdated);
@@ -208,7 +209,7 @@ impl<'a> Asked<'a> {
         // Read after the point was found, so that it knows every measure that the events have.
         let versioned = app.environments.current(environment).await?;
         let (path, groups) = self.place(&versioned.configuration)?;
-        let mut stream = onhand::Stream::open(&app.streams).await?;
+        let mut stream = onhand::Stream::open(&app.streams, environment).await?;
         let stock = stream.stock_of_then(&self.key, &versioned.configuration, point.event_id).await?;
         let held = stock.nodes.get(&path).into_iter().flat_map(|node| &node.balances);
         let agrees = |own: &GroupPath| {

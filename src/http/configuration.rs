@@ -16,7 +16,7 @@ use crate::domain::document::{
 use crate::domain::inventory_visibility::{self, Foreign};
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::configuration::{CHANGE_TIME_MAX, Change, ChangeError, Precondition, replace};
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, Sight, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -228,7 +228,7 @@ pub(super) async fn store(
     // middle: the change is a task of its own.
     let (shared, id) = (Arc::clone(app), environment.id.clone());
     let task = tokio::spawn(async move {
-        let mut connection = Reader::of(&shared.readers).await?;
+        let mut connection = Reader::of(&shared.readers, Sight::Of(id.as_str())).await?;
         let change = replace(&mut connection, id.as_str(), document, precondition);
         if let Ok(change) = tokio::time::timeout(CHANGE_TIME_MAX, change).await {
             return change;

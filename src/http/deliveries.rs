@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::command::Timestamp;
 use crate::domain::refusal::Fault;
 use crate::domain::watch::{Message, written};
-use crate::store;
 use crate::store::webhooks::{self, Delivery, Replay};
+use crate::store::{self, Sight};
 
 use super::App;
 use super::alerts::{before, finish, linked};
@@ -127,7 +127,7 @@ pub(super) async fn list(
     let (page, state, before) = read(query.as_deref())?;
     let kept = known(&app, &named).await?;
     let most = page.limit.unwrap_or(PAGE_RECORDS_MAX);
-    let reading = store::read(&app.readers, async |connection| {
+    let reading = store::read(&app.readers, Sight::Of(named.environment.id.as_str()), async |connection| {
         let webhook = (named.environment.id.as_str(), kept.name.as_str());
         webhooks::deliveries(connection, webhook, state.as_deref(), before, most as i64 + 1).await
     });
@@ -219,7 +219,7 @@ pub(super) async fn replay_between(
 }
 
 async fn replay(app: &App, named: &Named, replay: Replay) -> Result<Option<u64>, Problem> {
-    let replaying = store::read(&app.readers, async |connection| {
+    let replaying = store::read(&app.readers, Sight::Of(named.environment.id.as_str()), async |connection| {
         let webhook = (named.environment.id.as_str(), named.name.as_str());
         webhooks::replay(connection, webhook, replay, REPLAYED_MAX).await
     });

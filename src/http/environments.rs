@@ -4,11 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
-use sqlx::PgPool;
 
 use crate::domain::name::Value;
-use crate::store;
 use crate::store::configuration::{self, Versioned};
+use crate::store::{self, Readers, Sight};
 
 use super::problem::Problem;
 
@@ -20,12 +19,12 @@ const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// What reads the database is boxed where it is awaited: it is rare, but the future of every
 /// request would be as large as its.
 pub(crate) struct Environments {
-    readers: PgPool,
+    readers: Readers,
     kept: Mutex<LruCache<Value, Arc<Versioned>>>,
 }
 
 impl Environments {
-    pub(crate) fn new(readers: PgPool) -> Environments {
+    pub(crate) fn new(readers: Readers) -> Environments {
         Environments { readers, kept: Mutex::new(LruCache::new(KEPT_MAX)) }
     }
 
@@ -46,7 +45,7 @@ impl Environments {
     }
 
     async fn read(&self, environment: &Value) -> Result<Arc<Versioned>, Problem> {
-        let reading = store::read(&self.readers, async |connection| {
+        let reading = store::read(&self.readers, Sight::Of(environment.as_str()), async |connection| {
             configuration::read(connection, environment.as_str(), None).await
         });
         let versioned = reading.await?;
@@ -64,7 +63,7 @@ impl Environments {
         environment: &Value,
         given: &Versioned,
     ) -> Result<Option<Arc<Versioned>>, Problem> {
-        let reading = store::read(&self.readers, async |connection| {
+        let reading = store::read(&self.readers, Sight::Of(environment.as_str()), async |connection| {
             configuration::version(connection, environment.as_str()).await
         });
         let current = reading.await?;

@@ -19,7 +19,7 @@ use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::configuration::Versioned;
 use crate::store::history::{self, Wanted};
 use crate::store::ledger::{Event, Row};
-use crate::store::{self, StoreError};
+use crate::store::{self, Sight, StoreError};
 
 use super::around::in_current_request;
 use super::commands::json;
@@ -141,8 +141,9 @@ pub(super) async fn list(
     let versioned = app.environments.current(&environment.id).await?;
     let filter = asked.filter(&versioned.configuration)?;
     let range = (asked.after, horizon.min(asked.before.saturating_sub(1)).max(asked.after));
-    let range =
-        store::read(&app.readers, async |connection| history::stretch(connection, range, &filter).await);
+    let range = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
+        history::stretch(connection, range, &filter).await
+    });
     let (after, until) = range.await?;
     let search = Search { environment: environment.id, versioned, filter, newest_first: asked.newest_first };
     let mut response = match asked.as_lines {
@@ -239,9 +240,10 @@ impl Search {
                 newest_first: self.newest_first,
                 most: most - rows.len(),
             };
-            let found =
-                store::read(&app.readers, async |connection| history::page(connection, &wanted).await)
-                    .await?;
+            let found = store::read(&app.readers, Sight::Of(self.environment.as_str()), async |connection| {
+                history::page(connection, &wanted).await
+            })
+            .await?;
             rows.extend(found.rows);
             let is_over = rows.len() >= most || begun.elapsed() >= SEARCH_TIME_MAX;
             match found.reached {

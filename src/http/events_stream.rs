@@ -11,9 +11,9 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::domain::history::Filter;
 use crate::domain::name::Value;
-use crate::store;
 use crate::store::alerts::{self, Told};
 use crate::store::configuration::Versioned;
+use crate::store::{self, Sight};
 
 use super::access::Caller;
 use super::around::in_current_request;
@@ -71,7 +71,7 @@ pub(super) async fn stream(
     let (after, after_alert) = match last {
         Some(last) => last,
         None => {
-            let reading = store::read(&app.readers, async |connection| {
+            let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
                 alerts::last_told(connection, environment.id.as_str()).await
             });
             (if begins_now { horizon } else { asked.after }, reading.await?)
@@ -192,9 +192,10 @@ impl Stream {
     /// Writes what was told of alerts until now: whoever listens already misses nothing behind it.
     async fn catch_up_alerts(&mut self, writer: &mut Writer) -> Result<(), End> {
         loop {
-            let reading = store::read(&self.app.readers, async |connection| {
-                alerts::told(connection, self.environment.as_str(), self.after_alert, ALERTS_MAX).await
-            });
+            let reading =
+                store::read(&self.app.readers, Sight::Of(self.environment.as_str()), async |connection| {
+                    alerts::told(connection, self.environment.as_str(), self.after_alert, ALERTS_MAX).await
+                });
             let told = reading.await?;
             told.iter().for_each(|told| self.tell(told, writer));
             if !writer.buffer().is_empty() {

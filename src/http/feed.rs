@@ -8,14 +8,13 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use crate::domain::configuration::Configuration;
 use crate::store::alerts::{self, Told};
 use crate::store::horizon::Horizon;
 use crate::store::ledger::{Event, Row};
-use crate::store::{self, StoreError, history};
+use crate::store::{self, Readers, Sight, StoreError, history};
 
 use super::event_record::EventRecord;
 
@@ -64,7 +63,7 @@ impl Live {
 
 /// Who reads the ledger on for everybody.
 pub(super) struct Feed {
-    readers: PgPool,
+    readers: Readers,
     horizon: Horizon,
     chunks: broadcast::Sender<Arc<Chunk>>,
     /// Up to where everything was handed on; none while nobody listens.
@@ -74,7 +73,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(readers: PgPool, streams_max: usize, stop: watch::Receiver<bool>) -> Feed {
+    pub(super) fn new(readers: Readers, streams_max: usize, stop: watch::Receiver<bool>) -> Feed {
         Feed {
             readers,
             horizon: Horizon::default(),
@@ -103,8 +102,9 @@ impl Feed {
     /// # Errors
     /// When the database does not answer.
     pub(super) async fn horizon(&self) -> Result<i64, StoreError> {
-        let within = HORIZON_WAIT_MAX.min(self.readers.options().get_acquire_timeout() / 2);
-        store::read(&self.readers, async |connection| self.horizon.read(connection, within).await).await
+        let within = HORIZON_WAIT_MAX.min(self.readers.wait_max() / 2);
+        store::read(&self.readers, Sight::All, async |connection| self.horizon.read(connection, within).await)
+            .await
     }
 
     fn reached(&self) -> std::sync::MutexGuard<'_, Option<i64>> {
@@ -171,7 +171,7 @@ impl Feed {
     }
 
     async fn next(&self, after: i64, after_alert: i64) -> Result<Option<Chunk>, StoreError> {
-        let reading = store::read(&self.readers, async |connection| {
+        let reading = store::read(&self.readers, Sight::All, async |connection| {
             alerts::all_told(connection, after_alert, CHUNK_EVENTS).await
         });
         let alerts = reading.await?;
@@ -179,7 +179,7 @@ impl Feed {
         if horizon <= after {
             return Ok((!alerts.is_empty()).then_some(Chunk { events: Vec::new(), until: after, alerts }));
         }
-        let reading = store::read(&self.readers, async |connection| {
+        let reading = store::read(&self.readers, Sight::All, async |connection| {
             history::all(connection, after, horizon, CHUNK_EVENTS).await
         });
         let rows = reading.await?;

@@ -8,7 +8,7 @@ use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store;
+use crate::store::{self, Sight};
 
 use super::App;
 use super::commands::json;
@@ -37,7 +37,8 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Prob
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::ShuttingDown);
     }
-    let is_migrated = store::read(&app.readers, async |connection| store::is_migrated(connection).await);
+    let is_migrated =
+        store::read(&app.readers, Sight::Nothing, async |connection| store::is_migrated(connection).await);
     // A database that can be read may still not take a commit: its disk is full, or it hangs.
     if app.engine.is_well() && is_migrated.await? {
         return Ok(json(StatusCode::OK, &Health { status: "ok" }));

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
 use crate::domain::key::prefix_of;
-use crate::store;
 use crate::store::keys::{self, Found};
+use crate::store::{self, Readers, Sight};
 
 use super::problem::Problem;
 
@@ -30,7 +29,7 @@ const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Keys by their prefixes, each as it was when it was last read.
 pub(super) struct Keyring {
-    readers: PgPool,
+    readers: Readers,
     kept: Mutex<LruCache<String, Arc<Found>>>,
     wrong: Mutex<LruCache<String, Instant>>,
     lookups: Semaphore,
@@ -42,7 +41,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Keyring {
-    pub(super) fn new(readers: PgPool) -> Keyring {
+    pub(super) fn new(readers: Readers) -> Keyring {
         Keyring {
             readers,
             kept: Mutex::new(LruCache::new(KEPT_MAX)),
@@ -82,7 +81,8 @@ impl Keyring {
 
     /// Reads a key anew: none when it is revoked.
     pub(super) async fn read(&self, prefix: &str) -> Result<Option<Arc<Found>>, Problem> {
-        let reading = store::read(&self.readers, async |connection| keys::find(connection, prefix).await);
+        let reading =
+            store::read(&self.readers, Sight::All, async |connection| keys::find(connection, prefix).await);
         let found = reading.await?.filter(|found| found.key.revoked_at.is_none()).map(Arc::new);
         match &found {
             Some(found) => _ = locked(&self.kept).put(prefix.to_owned(), Arc::clone(found)),

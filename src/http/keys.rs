@@ -16,7 +16,7 @@ use crate::domain::key::is_prefix;
 use crate::domain::name::Value;
 use crate::domain::refusal::Place;
 use crate::store::keys::{self, Draft, KEYS_MAX, Key};
-use crate::store::{self, StoreError};
+use crate::store::{self, Sight, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -154,7 +154,9 @@ pub(super) async fn create(
     if !draft.scope.groups.is_empty() {
         versioned.configuration.groups().path("/groups", &draft.scope.pairs())?;
     }
-    let making = store::read(&app.readers, async |connection| keys::create(connection, &draft).await);
+    let making = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
+        keys::create(connection, &draft).await
+    });
     let Some((key, text)) = making.await? else {
         let detail = format!("is one too many: an environment has {KEYS_MAX} at most; revoke some");
         return Err(Problem::invalid("", detail));
@@ -240,7 +242,7 @@ pub(super) async fn revoke(
     let asked = prefix.clone();
     // A handler may be dropped at any time, but not a transaction in its middle.
     let task = tokio::spawn(async move {
-        let mut connection = shared.readers.acquire().await?;
+        let mut connection = store::Reader::of(&shared.readers, Sight::Of(id.as_str())).await?;
         keys::revoke(&mut connection, id.as_str(), &asked).await
     });
     if !task.await.map_err(|_| Problem::Internal)?? {

@@ -3,10 +3,10 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::domain::name::Value;
-use crate::store::{self, StoreError};
+use crate::store::{self, Readers, Sight, StoreError};
 
 use super::around::in_current_request;
 use super::commands::json;
@@ -68,20 +68,20 @@ pub(super) async fn answer<T: Listed>(
 }
 
 async fn read<T: Listed>(
-    readers: &PgPool,
+    readers: &Readers,
     environment: &Value,
     after: &[String; 2],
     most: usize,
 ) -> Result<Vec<T>, StoreError> {
     let after = [after[0].as_str(), after[1].as_str()];
-    store::read(readers, async |connection| {
+    store::read(readers, Sight::Of(environment.as_str()), async |connection| {
         T::page(connection, environment.as_str(), after, most as i64).await
     })
     .await
 }
 
 /// Writes a list to its end, or cuts it off.
-async fn run<T: Listed>(readers: PgPool, environment: Value, after: [String; 2], mut writer: Writer) {
+async fn run<T: Listed>(readers: Readers, environment: Value, after: [String; 2], mut writer: Writer) {
     let written =
         tokio::time::timeout(STREAM_TIME_MAX, write::<T>(&readers, &environment, after, &mut writer)).await;
     match written {
@@ -94,7 +94,7 @@ async fn run<T: Listed>(readers: PgPool, environment: Value, after: [String; 2],
 
 /// Fails with nothing when there is no client any more.
 async fn write<T: Listed>(
-    readers: &PgPool,
+    readers: &Readers,
     environment: &Value,
     mut after: [String; 2],
     writer: &mut Writer,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Response, header};
 
 use crate::store::overview::{self, Deliveries, Lag};
-use crate::store::{self, StoreError, sessions};
+use crate::store::{self, Sight, StoreError, sessions};
 
 use super::App;
 
@@ -14,7 +14,9 @@ use super::App;
 pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
     app.metrics.queued(app.engine.queued());
     // Whoever asks wants to know all the more when the database does not answer.
-    let age = store::read(&app.readers, async |connection| sessions::oldest_transaction(connection).await);
+    let age = store::read(&app.readers, Sight::Nothing, async |connection| {
+        sessions::oldest_transaction(connection).await
+    });
     app.metrics.oldest_transaction(age.await.ok());
     tell_of_the_stored(&app).await;
     let mut response = Response::new(Body::from(app.metrics.text()));
@@ -25,7 +27,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response<Body> {
 
 /// Where the database does not say, what it last said stays: that it does not is measured too.
 async fn tell_of_the_stored(app: &App) {
-    let read = store::read(&app.readers, async |connection| {
+    let read = store::read(&app.readers, Sight::All, async |connection| {
         Ok::<_, StoreError>((overview::lags(connection).await?, overview::deliveries(connection).await?))
     });
     let Ok((lags, deliveries)) = read.await else { return };

@@ -62,7 +62,6 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
-use sqlx::PgPool;
 use tokio::sync::{Mutex, Semaphore, watch};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -77,6 +76,7 @@ use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::oidc::Tokens;
 use crate::store;
+use crate::store::Readers;
 use crate::store::configuration::Versioned;
 use crate::telemetry::metrics::Metrics;
 
@@ -128,7 +128,7 @@ pub struct Shared {
     access: Option<Access>,
     /// Who counts what is sent; without it, nobody does.
     rates: Option<Rates>,
-    readers: PgPool,
+    readers: Readers,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
     /// How far the ledger is settled.
@@ -151,7 +151,7 @@ impl Shared {
     /// what would never end by itself.
     pub fn new(
         engine: Handle,
-        readers: PgPool,
+        readers: Readers,
         limits: Limits,
         metrics: Arc<Metrics>,
         draining: Arc<AtomicBool>,

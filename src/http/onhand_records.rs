@@ -203,7 +203,7 @@ async fn run(streams: Streams, query: Query, mut writer: Writer, tell_next: ones
 /// Writes the records. Answers the link to the next page, where there is one.
 async fn write(streams: &Streams, query: &Query, writer: &mut Writer) -> Result<Option<HeaderValue>, Ended> {
     let asked = &query.asked;
-    let mut connection = onhand::Stream::open(streams).await?;
+    let mut connection = onhand::Stream::open(streams, &query.environment).await?;
     let owner = Owner {
         environment: &query.environment,
         organization: &asked.organization,

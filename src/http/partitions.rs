@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal};
 use crate::store::erasing::{self, Erased, Order, Partition};
-use crate::store::{self, StoreError};
+use crate::store::{self, Sight, StoreError};
 
 use super::around::{current_request, in_current_request};
 use super::body::Sent;
@@ -169,7 +169,7 @@ async fn erase(app: Arc<Shared>, environment: Value, partitions: Vec<Partition>)
         all.reservations += reservations;
     }
     loop {
-        let deleting = store::read(&app.readers, async |connection| {
+        let deleting = store::read(&app.readers, Sight::Of(environment.as_str()), async |connection| {
             erasing::delete_events(connection, environment.as_str()).await
         });
         match deleting.await? {
@@ -183,7 +183,7 @@ async fn erase(app: Arc<Shared>, environment: Value, partitions: Vec<Partition>)
 
 async fn empty(app: &Shared, environment: &Value, piece: &[Partition]) -> Result<Erased, StoreError> {
     for order in [Order::EnvironmentFirst, Order::NodesFirst].into_iter().cycle().take(TRIES_MAX) {
-        let emptying = store::read(&app.readers, async |connection| {
+        let emptying = store::read(&app.readers, Sight::Of(environment.as_str()), async |connection| {
             erasing::empty(connection, environment.as_str(), piece, order).await
         });
         match emptying.await {

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal};
-use crate::store::StoreError;
 use crate::store::switches::{self, Switch};
+use crate::store::{Reader, Sight, StoreError};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -103,7 +103,7 @@ pub(super) async fn switch(
     let (shared, id) = (Arc::clone(&app), environment.id.clone());
     // A handler may be dropped at any time, but not a transaction in its middle.
     let task = tokio::spawn(async move {
-        let mut connection = shared.readers.acquire().await?;
+        let mut connection = Reader::of(&shared.readers, Sight::Of(id.as_str())).await?;
         let switched = switches::switch(&mut connection, id.as_str(), &switches).await?;
         Ok::<_, StoreError>((switched, switches))
     });

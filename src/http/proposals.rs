@@ -17,9 +17,9 @@ use crate::domain::name::Value;
 use crate::domain::proposal::{self, Goal, Holding, Proposal, Shares, Situation, Transfer};
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Place, Refusal};
-use crate::store;
 use crate::store::configuration::Versioned;
 use crate::store::situation::{self, Now};
+use crate::store::{self, Sight};
 
 use super::analytics_records::rfc3339;
 use super::balances::Unanswered;
@@ -218,9 +218,11 @@ impl<'a> Asked<'a> {
         let configuration = &versioned.configuration;
         let (path, goal) = self.place(configuration)?;
         let (now, most) = (now(), BALANCES_MAX as i64 + 1);
-        let reading = store::read(&app.readers, async |connection| {
-            situation::read(connection, &self.key, &path, versioned, (self.window_seconds, now), most).await
-        });
+        let reading =
+            store::read(&app.readers, Sight::Of(self.key.environment.as_str()), async |connection| {
+                situation::read(connection, &self.key, &path, versioned, (self.window_seconds, now), most)
+                    .await
+            });
         let Some(found) = reading.await? else { return Err(Unanswered::Outdated) };
         if found.holdings.len() > BALANCES_MAX {
             let detail = format!("has more than {BALANCES_MAX} balances; proposals are made for fewer");

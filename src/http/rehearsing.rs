@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::command::Command;
+use crate::domain::name::Value;
 use crate::engine::{Failure, Reply, rehearsal};
-use crate::store;
 use crate::store::configuration::Versioned;
+use crate::store::{self, Sight};
 
 use super::Shared;
 use super::commands::{Asked, Line};
@@ -16,12 +17,13 @@ impl Shared {
     /// no writer, so also while those are overloaded. Answers as many replies as there are units.
     pub(super) async fn rehearse(
         &self,
+        environment: &Value,
         units: Vec<Vec<Command>>,
         versioned: &Arc<Versioned>,
     ) -> Result<Vec<Reply>, Problem> {
         let units: Vec<Vec<Arc<Command>>> =
             units.into_iter().map(|commands| commands.into_iter().map(Arc::new).collect()).collect();
-        let replies = store::read(&self.readers, async |connection| {
+        let replies = store::read(&self.readers, Sight::Of(environment.as_str()), async |connection| {
             rehearsal::rehearse(connection, &units, versioned).await
         });
         let outdated = || units.iter().map(|_| Err(Failure::ConfigurationChanged.into())).collect();

@@ -16,8 +16,8 @@ use crate::domain::held::{HeldAt, products};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::{Fault, Place, Refusal, pointer};
-use crate::store;
 use crate::store::reservations::{Cursor, Wanted, held};
+use crate::store::{self, Sight};
 
 use super::commands::json;
 use super::onhand_query::{PAGE_RECORDS_MAX, Parameters, all_right};
@@ -105,7 +105,9 @@ pub(super) async fn list(
         after: asked.after.as_ref(),
         most: most + 1,
     };
-    let reading = store::read(&app.readers, async |connection| held(connection, &wanted).await);
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
+        held(connection, &wanted).await
+    });
     let mut found = reading.await?;
     let is_last = found.len() <= most;
     found.truncate(most);

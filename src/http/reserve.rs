@@ -9,7 +9,7 @@ use axum::http::Response;
 use crate::domain::command::{ProductKey, Quantities, Request, ReserveForm, Target};
 use crate::domain::name::Value;
 use crate::domain::state::ReservationId;
-use crate::store::{self, reservations};
+use crate::store::{self, Sight, reservations};
 
 use super::body::Sent;
 use super::commands::{Asked, Unreadable, finish, header_id, read_id, read_note, read_target};
@@ -111,7 +111,7 @@ impl Shared {
             _ => None,
         };
         let ids: Vec<_> = asked.iter().filter_map(|asked| named(asked)).map(|id| id.0).collect();
-        let reading = store::read(&self.readers, async |connection| {
+        let reading = store::read(&self.readers, Sight::Of(environment.id.as_str()), async |connection| {
             reservations::products(connection, &environment.id, &ids).await
         });
         let found = reading.await?;

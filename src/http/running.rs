@@ -11,9 +11,9 @@ use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::refusal::Refusal;
 use crate::engine::{Failure, Receipt, Rejection, Reply};
-use crate::store;
 use crate::store::configuration::{self, Versioned};
 use crate::store::ledger::{self, Event};
+use crate::store::{self, Sight};
 
 use super::body::Sent;
 use super::commands::{Answer, Asked, Line, LineAnswer, Unreadable, header_id, json};
@@ -80,17 +80,18 @@ impl Shared {
     ) -> Result<Vec<Judged>, Problem> {
         let refused = asked.iter().zip(&commands).filter(|(_, command)| command.is_err());
         let ids: Vec<String> = refused.map(|(asked, _)| asked.target.id.to_string()).collect();
-        let (found, of_their_time) = store::read(&self.readers, async |connection| {
-            let found =
-                ledger::named(connection, environment.as_str(), &ids, &versioned.configuration).await?;
-            let mut of_their_time = HashMap::new();
-            for version in found.iter().map(|&(_, version)| version).collect::<BTreeSet<_>>() {
-                let read = configuration::read(connection, environment.as_str(), Some(version)).await?;
-                of_their_time.insert(version, read);
-            }
-            Ok((found, of_their_time))
-        })
-        .await?;
+        let (found, of_their_time) =
+            store::read(&self.readers, Sight::Of(environment.as_str()), async |connection| {
+                let found =
+                    ledger::named(connection, environment.as_str(), &ids, &versioned.configuration).await?;
+                let mut of_their_time = HashMap::new();
+                for version in found.iter().map(|&(_, version)| version).collect::<BTreeSet<_>>() {
+                    let read = configuration::read(connection, environment.as_str(), Some(version)).await?;
+                    of_their_time.insert(version, read);
+                }
+                Ok((found, of_their_time))
+            })
+            .await?;
         let events: HashMap<_, _> =
             found.into_iter().map(|(event, version)| (event.command.id.clone(), (event, version))).collect();
         let repeat_of = |asked: &Asked<'_>, (event, version): (Event, i64)| {
@@ -147,7 +148,9 @@ impl Shared {
             };
             let reply = match dry_run {
                 false => self.engine.submit(command, Arc::clone(&versioned))?.answer().await,
-                true => Box::pin(self.rehearse(vec![vec![command]], &versioned)).await?.swap_remove(0),
+                true => Box::pin(self.rehearse(&environment.id, vec![vec![command]], &versioned))
+                    .await?
+                    .swap_remove(0),
             };
             match reply {
                 Ok(receipts) => return Ok(receipts.into_iter().next().ok_or(Problem::Internal)?),
@@ -206,7 +209,7 @@ impl Shared {
                 false => self.do_each(commands, &versioned).await,
                 true => {
                     let units = commands.into_iter().map(|command| vec![command]).collect();
-                    self.rehearse(units, &versioned).await?
+                    self.rehearse(&environment.id, units, &versioned).await?
                 }
             };
             for ((index, asked), reply) in places.into_iter().zip(replies) {
@@ -330,7 +333,7 @@ impl Shared {
                     let pending = self.engine.submit_when_free(commands, Arc::clone(&versioned)).await?;
                     pending.answer().await
                 }
-                true => self.rehearse(vec![commands], &versioned).await?.swap_remove(0),
+                true => self.rehearse(&environment.id, vec![commands], &versioned).await?.swap_remove(0),
             };
             match reply {
                 Ok(done) => {

@@ -16,8 +16,8 @@ use crate::domain::dimensions::Pairs;
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Refusal;
 use crate::domain::watch::{Label, RuleDocument, Watch, WatchDocument};
-use crate::store;
 use crate::store::watches::{self, Kept};
+use crate::store::{self, Sight};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -120,7 +120,7 @@ pub(super) async fn list(
     State(app): State<App>,
     environment: Environment,
 ) -> Result<Response<Body>, Problem> {
-    let reading = store::read(&app.readers, async |connection| {
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         watches::list(connection, environment.id.as_str(), WATCHES_MAX).await
     });
     let shown = reading.await?.into_iter().map(Shown::of).collect::<Result<Vec<_>, _>>()?;
@@ -138,7 +138,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn get(State(app): State<App>, named: Named) -> Result<Response<Body>, Problem> {
     let Named { environment, name, .. } = named;
-    let reading = store::read(&app.readers, async |connection| {
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         watches::get(connection, environment.id.as_str(), name.as_str()).await
     });
     let kept = reading.await?.ok_or_else(|| Problem::UnknownWatch(name.as_str().to_owned()))?;
@@ -173,7 +173,7 @@ pub(super) async fn put(
         name: name.as_str().to_owned(),
         document: serde_json::to_string(&document).unwrap_or_default(),
     };
-    let writing = store::read(&app.readers, async |connection| {
+    let writing = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         watches::put(connection, environment.id.as_str(), &kept, WATCHES_MAX).await
     });
     if !writing.await? {
@@ -195,7 +195,7 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(State(app): State<App>, named: Named) -> Result<StatusCode, Problem> {
     let Named { environment, name, .. } = named;
-    let deleting = store::read(&app.readers, async |connection| {
+    let deleting = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         watches::delete(connection, environment.id.as_str(), name.as_str()).await
     });
     if !deleting.await? {

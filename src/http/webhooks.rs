@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::domain::watch::Label;
 use crate::domain::webhook::{Endpoint, Secret};
-use crate::store;
 use crate::store::webhooks::{self, Kept, Put};
+use crate::store::{self, Sight};
 
 use super::around::current_request;
 use super::body::Sent;
@@ -90,7 +90,7 @@ pub(super) async fn list(
     State(app): State<App>,
     environment: Environment,
 ) -> Result<Response<Body>, Problem> {
-    let reading = store::read(&app.readers, async |connection| {
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         webhooks::list(connection, environment.id.as_str(), WEBHOOKS_MAX).await
     });
     Ok(json(StatusCode::OK, &reading.await?.into_iter().map(Shown::of).collect::<Vec<_>>()))
@@ -111,7 +111,7 @@ pub(super) async fn get(State(app): State<App>, named: Named) -> Result<Response
 
 /// The webhook that a path names.
 pub(super) async fn known(app: &App, named: &Named) -> Result<Kept, Problem> {
-    let reading = store::read(&app.readers, async |connection| {
+    let reading = store::read(&app.readers, Sight::Of(named.environment.id.as_str()), async |connection| {
         webhooks::get(connection, named.environment.id.as_str(), named.name.as_str()).await
     });
     reading.await?.ok_or_else(|| Problem::UnknownWebhook(named.name.as_str().to_owned()))
@@ -149,7 +149,7 @@ pub(super) async fn put(
         Problem::Internal
     })?;
     let made = Secret::of_random(random);
-    let writing = store::read(&app.readers, async |connection| {
+    let writing = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         let secrets = (given.as_ref(), &made);
         webhooks::put(connection, environment.id.as_str(), &kept, secrets, WEBHOOKS_MAX).await
     });
@@ -177,7 +177,7 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(State(app): State<App>, named: Named) -> Result<StatusCode, Problem> {
     let Named { environment, name, .. } = named;
-    let deleting = store::read(&app.readers, async |connection| {
+    let deleting = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         webhooks::delete(connection, environment.id.as_str(), name.as_str()).await
     });
     if !deleting.await? {

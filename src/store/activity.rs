@@ -167,10 +167,10 @@ impl Known {
         let spots: Vec<&Spot> = firsts.keys().copied().collect();
         let columns = Columns::of(spots.iter().copied());
         let rows = sqlx::query!(
-            r#"SELECT k.place AS "place!", p.place_id, p.minute, p.totals::text[] AS "totals!: Vec<String>", p.last_consumed_at
+            r#"SELECT k.place AS "place!", p.place_id AS "place_id!", p.minute AS "minute!", p.totals::text[] AS "totals!: Vec<String>", p.last_consumed_at
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
                     AS k (environment_id, organization_id, product_id, dimensions, groups, place)
-               JOIN activity_place p ON p.environment_id = k.environment_id AND p.organization_id = k.organization_id
+               JOIN seen_activity_place p ON p.environment_id = k.environment_id AND p.organization_id = k.organization_id
                     AND p.product_id = k.product_id AND p.dimensions = k.dimensions::text[] AND p.groups = k.groups::text[]"#,
             &columns.environments as &[&str],
             &columns.organizations as &[&str],

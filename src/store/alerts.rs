@@ -62,11 +62,13 @@ pub async fn open_of(
     let columns = Columns::of(subjects.iter().copied());
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT a.alert_id, a.watch, a.organization_id, a.product_id, a.dimensions, a.groups, a.opened_at,
-                  a.closed_at, a.sequence, a.value::text AS value, a.threshold::text AS "threshold!", a.detail
+        r#"SELECT a.alert_id AS "alert_id!", a.watch AS "watch!", a.organization_id AS "organization_id!",
+                  a.product_id AS "product_id!", a.dimensions AS "dimensions!", a.groups AS "groups!",
+                  a.opened_at AS "opened_at!",
+                  a.closed_at, a.sequence AS "sequence!", a.value::text AS value, a.threshold::text AS "threshold!", a.detail AS "detail!"
            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
                 AS k (organization_id, product_id, dimensions, groups)
-           JOIN alert a ON a.environment_id = $1 AND a.organization_id = k.organization_id
+           JOIN seen_alert a ON a.environment_id = $1 AND a.organization_id = k.organization_id
              AND a.product_id = k.product_id AND a.dimensions = k.dimensions::text[]
              AND a.groups = k.groups::text[] AND a.closed_at IS NULL"#,
         environment,

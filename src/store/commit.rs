@@ -293,7 +293,7 @@ impl Batch {
                      AS n (environment_id text, organization_id text, product_id text, dimensions text[], expected bigint,
                            version bigint, own numeric[], total numeric[], set_at bigint[])
             ), changed AS (
-                UPDATE stock_node s
+                UPDATE seen_stock_node s
                 SET version = n.version, own = n.own, total = n.total, set_at = n.set_at
                 FROM node n
                 WHERE s.environment_id = n.environment_id AND s.organization_id = n.organization_id

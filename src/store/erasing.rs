@@ -227,15 +227,10 @@ pub async fn delete_events(
         open.iter().map(|row| (row.organization_id.as_str(), row.product_id.as_str())).unzip();
     let piece = sqlx::query!(
         r#"WITH piece AS (
-               SELECT l.event_id, l.organization_id, l.product_id, l.id FROM ledger l
+               SELECT l.event_id, l.id FROM ledger l
                WHERE l.environment_id = $1 AND l.id > $2 ORDER BY l.id LIMIT $3
-           ), deleted AS (
-               DELETE FROM ledger l USING piece p, erasure x
-               WHERE l.event_id = p.event_id AND x.environment_id = $1 AND x.organization_id = p.organization_id
-                 AND x.product_id = p.product_id AND p.event_id <= x.until_event_id
-               RETURNING 1
            )
-           SELECT (SELECT max(id) FROM piece) AS reached, (SELECT count(*) FROM deleted) AS "deleted!""#,
+           SELECT (SELECT max(id) FROM piece) AS reached, delete_erased($1, ARRAY(SELECT event_id FROM piece)) AS "deleted!""#,
         environment,
         from,
         PIECE_EVENTS,

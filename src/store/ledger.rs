@@ -360,14 +360,16 @@ pub async fn free_ids(connection: &mut PgConnection, commands: &[&Command]) -> R
         commands.iter().map(|command| command.product.environment.to_string()).collect();
     let ids: Vec<String> = commands.iter().map(|command| command.id.to_string()).collect();
     sqlx::query!(
-        "DELETE FROM ledger l USING unnest($1::text[], $2::text[]) AS k (environment_id, id), erasure x
-         WHERE l.environment_id = k.environment_id AND l.id = k.id
-           AND x.environment_id = l.environment_id AND x.organization_id = l.organization_id
-           AND x.product_id = l.product_id AND l.event_id <= x.until_event_id",
+        "SELECT delete_erased(l.environment_id, array_agg(l.event_id))
+         FROM unnest($1::text[], $2::text[]) AS k (environment_id, id)
+         JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id
+         JOIN erasure x ON x.environment_id = l.environment_id AND x.organization_id = l.organization_id
+           AND x.product_id = l.product_id AND l.event_id <= x.until_event_id
+         GROUP BY l.environment_id",
         &environments,
         &ids,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod commit;
 pub mod configuration;
 pub mod erasing;
 pub mod follow;
+pub mod grants;
 pub mod history;
 pub mod horizon;
 pub mod keys;
@@ -19,10 +20,12 @@ pub mod overview;
 pub mod past;
 pub mod past_onhand;
 pub mod query;
+pub mod readers;
 pub mod replay;
 pub mod reservations;
 pub mod schedule;
 pub mod sessions;
+pub mod sight;
 pub mod situation;
 pub mod snapshots;
 pub mod state;
@@ -34,12 +37,13 @@ pub mod watches;
 pub mod webhooks;
 pub mod whole;
 
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
-use sqlx::{ConnectOptions, Connection, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
+use sqlx::{ConnectOptions, Connection};
+
+pub use readers::{Reader, Readers, read};
+pub use sight::{Seeing, Sight};
 
 /// The schema, forward only.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -220,72 +224,8 @@ pub async fn is_alive(connection: &mut PgConnection, idle_for: Duration) -> Resu
     Ok(true)
 }
 
-/// Has an exchange over a reader's connection. It takes no longer than one may wait for the
-/// connection: sqlx itself waits for ever. A connection in doubt is not used again.
-///
-/// # Errors
-/// When the database does not answer in time, and those of the exchange.
-pub async fn read<T>(
-    readers: &PgPool,
-    exchange: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let mut reader = Reader::of(readers).await?;
-    let limit = reader.return_time_max;
-    let late = || Err(StoreError::Unavailable(format!("no answer within {limit:?}")));
-    let result = tokio::time::timeout(limit, exchange(&mut reader)).await;
-    let result = result.unwrap_or_else(|_| late());
-    if matches!(result, Err(StoreError::Unavailable(_))) {
-        reader.discard();
-    }
-    result
-}
-
-/// A connection of a pool, which goes back when it is dropped. On its way sqlx asks it whether
-/// it lives, and would wait for the answer for ever: the pool would have one less.
-pub struct Reader {
-    connection: PoolConnection<Postgres>,
-    return_time_max: Duration,
-    is_in_doubt: bool,
-}
-
-impl Reader {
-    /// Takes one from a pool.
-    ///
-    /// # Errors
-    /// When none is free in time, or the database does not answer.
-    pub async fn of(pool: &PgPool) -> Result<Reader, StoreError> {
-        let connection = pool.acquire().await?;
-        Ok(Reader { connection, return_time_max: pool.options().get_acquire_timeout(), is_in_doubt: false })
-    }
-
-    /// Closes it: what state it is in is not known.
-    pub fn discard(mut self) {
-        self.is_in_doubt = true;
-    }
-}
-
-impl Deref for Reader {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for Reader {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        // What is dropped before it is back is closed, and its place in the pool is free.
-        let back = self.connection.return_to_pool();
-        if !self.is_in_doubt {
-            tokio::spawn(tokio::time::timeout(self.return_time_max, back));
-        }
-    }
+fn unanswered(limit: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {limit:?}"))
 }
 
 /// Whether the database has every migration that this program knows.
@@ -299,7 +239,10 @@ pub async fn is_migrated(connection: &mut PgConnection) -> Result<bool, StoreErr
         sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(connection).await;
     match applied {
         Ok(applied) => Ok(applied as usize >= MIGRATIONS.iter().count()),
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(false),
+        // It is not there, or not for this role.
+        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P01" | "42501")) => {
+            Ok(false)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::name::Value;
@@ -12,7 +12,7 @@ use crate::domain::query::{Selection, Stretch};
 use crate::domain::schedule::{Period, Schedule};
 use crate::domain::state::Measures;
 
-use super::{Reader, StoreError, schedule, text};
+use super::{Reader, Readers, Sight, StoreError, schedule, text};
 
 /// Connections that answers are streamed from. A client that reads slowly keeps one busy: never
 /// one of those that commands and other queries need.
@@ -21,7 +21,7 @@ const STREAMS_MAX: u32 = 4;
 /// The connections for streams.
 #[derive(Clone)]
 pub struct Streams {
-    pool: PgPool,
+    pool: Readers,
     /// A place for each: who gets none knows that it is not the database that does not answer.
     places: Arc<Semaphore>,
 }
@@ -29,7 +29,7 @@ pub struct Streams {
 /// Makes the connections for streams: to the same database as other queries, but with all the
 /// time that an answer may take for one statement. A statement that nobody waits for any more
 /// ends soon, also when it has not come to its first row.
-pub fn streams(readers: &PgPool, time_max: Duration) -> Streams {
+pub fn streams(readers: &Readers, time_max: Duration) -> Streams {
     let most = format!("{}ms", time_max.as_millis());
     let options = [
         ("statement_timeout", most.as_str()),
@@ -37,12 +37,8 @@ pub fn streams(readers: &PgPool, time_max: Duration) -> Streams {
         ("idle_in_transaction_session_timeout", most.as_str()),
         ("client_connection_check_interval", "1s"),
     ];
-    let options = (*readers.connect_options()).clone().options(options);
-    let pool = PgPoolOptions::new()
-        .max_connections(STREAMS_MAX)
-        .acquire_timeout(readers.options().get_acquire_timeout())
-        .after_connect(|connection, _| Box::pin(super::refuse_follower(connection)))
-        .connect_lazy_with(options);
+    let options = readers.options().clone().options(options);
+    let pool = Readers::new(options, STREAMS_MAX, readers.wait_max());
     Streams { pool, places: Arc::new(Semaphore::new(STREAMS_MAX as usize)) }
 }
 
@@ -126,7 +122,7 @@ macro_rules! parts {
                               (CASE WHEN cardinality(s.dimensions) = $6 THEN s.total ELSE s.own END)::text[] AS quantities,
                               ARRAY(SELECT coalesce(s.dimensions[k.place], '')
                                     FROM unnest($7::int[]) WITH ORDINALITY AS k (place, rank) ORDER BY k.rank) AS record
-                       FROM stock_node s
+                       FROM seen_stock_node s
                        WHERE s.environment_id = $1 AND s.organization_id = $2 AND s.product_id = p.product_id
                          AND s.dimensions >= t.low::text[] AND s.dimensions <= t.high::text[]
                          AND cardinality(s.dimensions) <= $6
@@ -166,7 +162,7 @@ macro_rules! parts {
             $order,
             r#"(SELECT json_agg(json_build_array(c.day, c.place, c.quantity::text))::text
                 FROM (SELECT c.day, c.place, sum(c.quantity) AS quantity
-                      FROM schedule c
+                      FROM seen_schedule c
                       WHERE c.environment_id = $1 AND c.organization_id = $2 AND c.product_id = r.product_id
                         AND c.dimensions >= r.dimensions
                         AND c.dimensions <= CASE WHEN cardinality(r.dimensions) < $6 THEN r.dimensions
@@ -191,15 +187,19 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes a connection.
+    /// Takes a connection, for an environment.
     ///
     /// # Errors
     /// When none is free in time, or the database does not answer.
-    pub async fn open(streams: &Streams) -> Result<Stream, StoreError> {
-        let wait_max = streams.pool.options().get_acquire_timeout();
+    pub async fn open(streams: &Streams, environment: &Value) -> Result<Stream, StoreError> {
+        let wait_max = streams.pool.wait_max();
         let place = tokio::time::timeout(wait_max, Arc::clone(&streams.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(StoreError::Busy) };
-        Ok(Stream { connection: Some(Reader::of(&streams.pool).await?), is_read: false, _place: place })
+        Ok(Stream {
+            connection: Some(Reader::of(&streams.pool, Sight::Of(environment.as_str())).await?),
+            is_read: false,
+            _place: place,
+        })
     }
 
     pub(super) fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {

@@ -41,7 +41,7 @@ pub async fn balances(
            LEFT JOIN LATERAL (
                SELECT b.groups, b.allocated::text, b.consumed::text, b.cumulative_allocated::text,
                       b.cumulative_consumed::text
-               FROM balance b
+               FROM seen_balance b
                WHERE b.environment_id = $1 AND b.organization_id = $2 AND b.product_id = $3
                  AND b.dimensions = $4::text::text[]
                  AND NOT EXISTS (SELECT FROM unnest($5::int[], $6::text[]) AS g (place, value)

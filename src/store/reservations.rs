@@ -91,9 +91,10 @@ pub async fn held(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<
         None => ("", text::array(&[]), Uuid::nil()),
     };
     let rows = sqlx::query!(
-        r#"SELECT r.product_id, r.dimensions, r.reservation_id, r.measure, r.quantity::text AS "quantity!",
+        r#"SELECT r.product_id AS "product_id!", r.dimensions AS "dimensions!", r.reservation_id AS "reservation_id!",
+                  r.measure AS "measure!", r.quantity::text AS "quantity!",
                   r.remaining::text AS "remaining!"
-           FROM reservation r
+           FROM seen_reservation r
            WHERE r.environment_id = $1 AND r.organization_id = $2 AND r.remaining > 0
              AND r.product_id >= $3 AND r.product_id <= $4
              AND r.dimensions >= $5::text::text[] AND r.dimensions <= $6::text::text[]

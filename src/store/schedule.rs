@@ -24,10 +24,10 @@ pub async fn schedules(
 ) -> Result<Vec<Schedule>, StoreError> {
     let (keys, paths) = columns(wanted.iter().map(|(key, path)| (key, path.values())));
     let rows = sqlx::query!(
-        r#"SELECT k.rank AS "rank!", c.day, c.place, c.quantity::text AS "quantity!"
+        r#"SELECT k.rank AS "rank!", c.day AS "day!", c.place AS "place!", c.quantity::text AS "quantity!"
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
                 AS k (environment_id, organization_id, product_id, dimensions, rank)
-           JOIN schedule c ON c.environment_id = k.environment_id AND c.organization_id = k.organization_id
+           JOIN seen_schedule c ON c.environment_id = k.environment_id AND c.organization_id = k.organization_id
                 AND c.product_id = k.product_id AND c.dimensions = k.dimensions::text[]"#,
         &keys.environments as &[&str],
         &keys.organizations as &[&str],
@@ -95,7 +95,7 @@ pub(super) async fn replace(
     // Structures of strings and numbers always become JSON.
     let rows = serde_json::to_string(&rows).unwrap_or_default();
     sqlx::query!(
-        r#"DELETE FROM schedule c
+        r#"DELETE FROM seen_schedule c
            USING json_to_recordset($1::text::json)
                  AS k (environment_id text, organization_id text, product_id text, dimensions text[])
            WHERE c.environment_id = k.environment_id AND c.organization_id = k.organization_id

@@ -59,11 +59,11 @@ pub async fn nodes(
 ) -> Result<Vec<Option<Node>>, StoreError> {
     let (keys, paths) = columns(wanted.iter().map(|(key, path)| (key, path.values())));
     let rows = sqlx::query!(
-        r#"SELECT k.place AS "place!", n.version, n.own::text[] AS "own!: Vec<String>",
+        r#"SELECT k.place AS "place!", n.version AS "version!", n.own::text[] AS "own!: Vec<String>",
                   n.total::text[] AS "total!: Vec<String>", n.set_at AS "set_at: Vec<Option<i64>>"
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
                 AS k (environment_id, organization_id, product_id, dimensions, place)
-           JOIN stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
+           JOIN seen_stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
                 AND n.product_id = k.product_id AND n.dimensions = k.dimensions::text[]"#,
         &keys.environments as &[&str],
         &keys.organizations as &[&str],
@@ -114,7 +114,7 @@ pub async fn balances(
                   b.cumulative_consumed::text AS "cumulative_consumed!"
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
                 AS k (environment_id, organization_id, product_id, dimensions, groups, place)
-           JOIN balance b ON b.environment_id = k.environment_id AND b.organization_id = k.organization_id
+           JOIN seen_balance b ON b.environment_id = k.environment_id AND b.organization_id = k.organization_id
                 AND b.product_id = k.product_id AND b.dimensions = k.dimensions::text[]
                 AND b.groups = k.groups::text[]"#,
         &keys.environments as &[&str],
@@ -215,7 +215,7 @@ pub async fn freshness(
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
                 AS k (environment_id, organization_id, product_id, dimensions, place)
            LEFT JOIN environment e ON e.environment_id = k.environment_id
-           LEFT JOIN stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
+           LEFT JOIN seen_stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
                 AND n.product_id = k.product_id AND n.dimensions = k.dimensions::text[]
            ORDER BY k.place"#,
         &keys.environments as &[&str],
@@ -244,7 +244,7 @@ pub async fn lock(
         r#"SELECT n.version
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
                 AS k (environment_id, organization_id, product_id, dimensions)
-           JOIN stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
+           JOIN seen_stock_node n ON n.environment_id = k.environment_id AND n.organization_id = k.organization_id
                 AND n.product_id = k.product_id AND n.dimensions = k.dimensions::text[]
            ORDER BY n.environment_id, n.organization_id, n.product_id, n.dimensions
            FOR UPDATE OF n"#,

@@ -191,7 +191,7 @@ pub async fn activity(
                   (p.totals[6] - coalesce(o.totals[6], 0))::text AS "unmet!"
            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[]) WITH ORDINALITY
                 AS k (organization_id, product_id, dimensions, groups, since, place)
-           JOIN activity_place p ON p.environment_id = $1 AND p.organization_id = k.organization_id
+           JOIN seen_activity_place p ON p.environment_id = $1 AND p.organization_id = k.organization_id
              AND p.product_id = k.product_id AND p.dimensions = k.dimensions::text[]
              AND p.groups = k.groups::text[]
            LEFT JOIN LATERAL (

@@ -139,8 +139,10 @@ pub async fn read(
 /// When the database does not answer.
 pub async fn orphans(connection: &mut PgConnection) -> Result<Vec<(String, String, i64)>, StoreError> {
     let tables = sqlx::query_scalar!(
-        r#"SELECT table_name::text AS "table_name!" FROM information_schema.columns
-           WHERE table_schema = current_schema() AND column_name = 'environment_id' ORDER BY 1"#,
+        r#"SELECT table_name::text AS "table_name!"
+           FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+           WHERE table_schema = current_schema() AND column_name = 'environment_id' AND table_type = 'BASE TABLE'
+           ORDER BY 1"#,
     )
     .fetch_all(&mut *connection)
     .await?;

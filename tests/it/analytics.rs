@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use self::plain::{DAY, HOUR, Happened, Kind, MINUTE, Question, SECOND, happened, rfc3339};
 use super::requests::{allocation, changed, consumption, groups, pointers, problem, reallocation};
-use super::support::{Answer, Service, bicycles, eventually};
+use super::support::{Answer, Service, bicycles, eventually, unguarded};
 
 const PATH: &str = "/api/environment/test/allocation/analytics";
 
@@ -330,7 +330,7 @@ async fn every_figure_of_every_grouping_is_what_the_ledger_adds_up_to() {
     with_history(&service, &mut dice, 400).await;
     let database = service.database.clone();
     service.stop().await;
-    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let mut connection = PgConnection::connect_with(&unguarded(&database)).await.unwrap();
     let all = age(&mut connection, &mut dice).await;
     let service = Service::start_on(database, &[]).await;
     let (mut seen, mut buckets) = (0, 0);
@@ -413,7 +413,7 @@ fn seconds(time: &Value) -> i64 {
 /// As if all that happened had been earlier.
 async fn age_all(service: &Service, by: i64) {
     records(service, "").await;
-    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let mut connection = PgConnection::connect_with(&unguarded(&service.database)).await.unwrap();
     let statement = format!(
         "UPDATE activity SET minute = minute - interval '{0} us'; UPDATE activity_place SET minute = minute - interval '{0} us'",
         by
@@ -479,7 +479,7 @@ async fn a_wrong_question_is_told_what_is_wrong_with_it() {
 
 /// So many balances of each of some products.
 async fn many_balances(service: &Service, products: i64, each: i64) {
-    let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    let mut connection = PgConnection::connect_with(&unguarded(&service.database)).await.unwrap();
     let statement = "INSERT INTO activity_place (environment_id, organization_id, product_id, dimensions, groups, totals, minute)
                      SELECT 'test', 'usmf', 'Many' || p, '{1,11}', ARRAY['Online', lpad(g::text, 6, '0')], '{1,0,0,0,0,0,0}', now()
                      FROM generate_series(1, $1) p, generate_series(1, $2) g";

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::requests::{changed, stock};
 use super::schedule::scheduling;
-use super::support::{Answer, Service, eventually};
+use super::support::{Answer, Service, eventually, unguarded};
 
 /// The last event that there is.
 pub async fn last_event(connection: &mut PgConnection) -> i64 {
@@ -69,7 +69,7 @@ pub async fn alone(service: &Service) -> PgConnection {
 }
 
 pub async fn connect(service: &Service) -> PgConnection {
-    PgConnection::connect_with(&service.database).await.unwrap()
+    PgConnection::connect_with(&unguarded(&service.database)).await.unwrap()
 }
 
 pub async fn run(connection: &mut PgConnection, statement: &str) -> u64 {

@@ -22,6 +22,8 @@ mod container;
 mod contract;
 mod core;
 mod crash;
+mod database_roles;
+mod database_sight;
 mod explanations;
 mod faults;
 mod feed;

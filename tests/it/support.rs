@@ -9,7 +9,7 @@ use reqwest::Method;
 use ringfence::app::App;
 use ringfence::embedded::Embedded;
 use ringfence::settings::{Action, Cli, Serve};
-use ringfence::store::MIGRATIONS;
+use ringfence::store::{MIGRATIONS, grants};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -42,6 +42,8 @@ fn server() -> &'static Server {
                 let mut books =
                     PgConnection::connect_with(&embedded.options().database("books")).await.unwrap();
                 MIGRATIONS.run(&mut books).await.unwrap();
+                sqlx::query("CREATE ROLE service LOGIN").execute(&mut books).await.unwrap();
+                grants::grant(&mut books, SERVICE_ROLE, true).await.unwrap().unwrap();
                 books.close().await.unwrap();
                 sender.send(embedded.options()).unwrap();
                 // The server is supervised as long as the tests run.
@@ -64,24 +66,41 @@ fn server() -> &'static Server {
     })
 }
 
+/// Whom services run as: a role that owns nothing, which row-level security holds for.
+pub const SERVICE_ROLE: &str = "service";
+
 /// A database of its own, with the schema.
 pub async fn database() -> PgConnectOptions {
-    create_database("books").await
+    create_database("books", MIGRATED).await
 }
 
 /// A database of its own, with nothing in it.
 pub async fn empty_database() -> PgConnectOptions {
-    create_database("template1").await
+    create_database("template1", "empty").await
 }
 
-async fn create_database(template: &str) -> PgConnectOptions {
+/// How names begin of databases whose services run as the service role.
+const MIGRATED: &str = "test";
+
+/// How a service connects: where the schema is there already, as the service role.
+pub fn as_service(database: &PgConnectOptions) -> PgConnectOptions {
+    let is_migrated = database.get_database().is_some_and(|name| name.starts_with(MIGRATED));
+    if is_migrated { database.clone().username(SERVICE_ROLE) } else { database.clone() }
+}
+
+async fn create_database(template: &str, kind: &str) -> PgConnectOptions {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let server = tokio::task::spawn_blocking(server).await.unwrap();
-    let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("{kind}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let mut connection = PgConnection::connect_with(&server.options).await.unwrap();
     let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
     sqlx::query(statement).execute(&mut connection).await.unwrap();
     server.options.clone().database(&name)
+}
+
+/// How a test connects that puts the ledger into a state that no service would: its guard is off.
+pub fn unguarded(database: &PgConnectOptions) -> PgConnectOptions {
+    database.clone().options([("session_replication_role", "replica")])
 }
 
 /// The URL of a database, as a setting.
@@ -136,7 +155,7 @@ impl Service {
 
     /// A service, in this process, on a database that may be shared with others.
     pub async fn start_on(database: PgConnectOptions, arguments: &[&str]) -> Service {
-        let app = App::build(settings(&database, arguments)).await.unwrap();
+        let app = App::build(settings(&as_service(&database), arguments)).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let (ready, url) = oneshot::channel();
         let task = tokio::spawn(async move {

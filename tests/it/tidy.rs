@@ -135,10 +135,10 @@ fn sql_is_in_the_store_only() {
 /// A variable that no setting reads would be a wish.
 #[test]
 fn every_variable_that_is_written_about_exists() {
-    let serve = Cli::command();
-    let serve = serve.find_subcommand("serve").unwrap();
-    let mut known: BTreeSet<_> =
-        serve.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+    let program = Cli::command();
+    let actions = ["serve", "migrate"].map(|name| program.find_subcommand(name).unwrap());
+    let arguments = actions.into_iter().flat_map(clap::Command::get_arguments);
+    let mut known: BTreeSet<_> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
     known.insert("RINGFENCE_LOG");
     for file in ["README.md", "docs/operators.md", "docs/integrators.md", "Dockerfile", "docker-compose.yml"]
     {

@@ -12,7 +12,7 @@ use crate::engine::{Failure, Submission};
 use crate::store::ledger::Event;
 use crate::store::{StoreError, configuration, ledger, state};
 
-use super::{Doubtful, Writer, commands_of, environment_of, reject};
+use super::{Doubtful, Writer, commands_of, environment_of, environments_of, reject};
 
 impl Writer {
     /// A refusal is answered only when it is true: the id is not in the ledger, and the state
@@ -74,7 +74,10 @@ impl Writer {
                 (&command.product, root(command, &submission.configuration))
             })
             .collect();
-        let mut connection = self.link.check_out().await?;
+        let mut connection = self
+            .link
+            .check_out(&environments_of(doubtful.iter().map(|doubtful| &doubtful.submission)))
+            .await?;
         let exchange = async {
             let found = match ledger::find(&mut connection, &commands).await {
                 // An event uses a measure that the configuration does not know yet, so the
@@ -100,7 +103,7 @@ impl Writer {
         let environments: BTreeSet<Value> = open.iter().map(environment_of).collect();
         let commands: Vec<_> =
             commands_of(open).map(|(command, versioned)| (command, &versioned.configuration)).collect();
-        let mut connection = self.link.check_out().await?;
+        let mut connection = self.link.check_out(&environments_of(&*open)).await?;
         let exchange = async {
             if id_taken {
                 let commands: Vec<_> = commands.iter().map(|&(command, _)| command).collect();
