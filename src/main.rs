@@ -22,7 +22,7 @@ const EXIT_DRIFT: u8 = 3;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.action {
-        Action::Serve(settings) => serve(settings).await,
+        Action::Serve(settings) => serve(*settings).await,
         Action::Migrate(settings) => migrate(&settings).await,
         Action::Verify(database) => verify(&database).await,
         Action::Key(action) => key(&action).await,

@@ -26,7 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Serve the API.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Bring the database's schema up to date.
     Migrate(Migrate),
     /// Replay the ledger through the core and name every difference to what is stored.

@@ -38,7 +38,7 @@ const BATCH_COMMANDS: u64 = 256;
 /// The settings that the service has when nobody sets any.
 pub fn default_settings() -> Serve {
     match Cli::parse_from(["ringfence", "serve"]).action {
-        Action::Serve(settings) => settings,
+        Action::Serve(settings) => *settings,
         _ => unreachable!("serve was asked for"),
     }
 }

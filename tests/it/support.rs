@@ -115,7 +115,7 @@ pub fn settings(database: &PgConnectOptions, arguments: &[&str]) -> Serve {
     let url = url(database);
     let fixed = ["ringfence", "serve", "--listen", "127.0.0.1:0", "--database-url", &url];
     match Cli::parse_from(fixed.iter().chain(arguments)).action {
-        Action::Serve(settings) => settings,
+        Action::Serve(settings) => *settings,
         other => panic!("{other:?} is not serve"),
     }
 }
