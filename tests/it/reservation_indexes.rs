@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor};
 
 use super::requests::stock;
 use super::reservations::{freeing, reservation};
-use super::support::{Service, bicycles, database, empty_database};
+use super::support::{Service, bicycles, empty_database};
 
 /// The indexes that were made beside the work, and whether they are finished.
 async fn indexes(database: &PgConnectOptions) -> Vec<(String, bool)> {
@@ -38,7 +38,8 @@ async fn instances_that_start_at_once_on_a_new_database_all_start() {
 
 #[tokio::test]
 async fn what_an_interrupted_migration_left_behind_is_made_anew() {
-    let database = database().await;
+    // Whose service owns the schema: it migrates when it starts.
+    let database = empty_database().await;
     let service = Service::start_on(database.clone(), &[]).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     service.grant("onhand", stock("stock", 10)).await;
