@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection};
 
 use crate::connection::Connection;
-use crate::contestant::{Contestant, Kind};
+use crate::contestant::{self, Contestant, Kind};
 use crate::load::{self, Load, Measured};
 use crate::scripts::{self, Allocations, head};
 
@@ -72,6 +72,15 @@ impl Books {
             program: &self.program,
             database_url: &self.url,
         })
+    }
+
+    /// The address of the same database for a role that only serves.
+    pub async fn url_of_service(&self) -> String {
+        const ROLE: &str = "service";
+        let mut connection = PgConnection::connect_with(&self.options).await.expect("the server answers");
+        sqlx::query("CREATE ROLE service LOGIN").execute(&mut connection).await.expect("a new role");
+        contestant::let_serve(&self.url, ROLE);
+        self.options.clone().username(ROLE).to_url_lossy().to_string()
     }
 
     /// Brings in stock of the many products, once.

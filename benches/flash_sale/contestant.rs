@@ -12,8 +12,9 @@ pub const OURS: &str = env!("CARGO_BIN_EXE_ringfence");
 pub enum Kind<'a> {
     /// The real one, with no flag that tunes it; `name` tells its builds apart.
     Ringfence { name: &'a str, program: &'a Path, database_url: &'a str },
-    /// The same with authentication and with limits that nobody meets.
-    Guarded { database_url: &'a str },
+    /// The same with authentication, limits that nobody meets, and traces as they are by default, which
+    /// a collector takes; over a role that only serves, whom the database's own rules hold for.
+    Guarded { database_url: &'a str, collector: SocketAddr },
     /// A transaction per request.
     Twin { database_url: &'a str, connections: u32 },
     /// The same server over one route that answers what it was sent.
@@ -26,6 +27,13 @@ pub fn key(database_url: &str) -> String {
     command.args(["key", "create", "--environment", "sale", "--role", "consumer", "--name", "bench"]);
     let output = command.args(["--database-url", database_url]).output().expect("a process");
     String::from_utf8(output.stdout).expect("a key").trim().to_owned()
+}
+
+/// Lets a role serve.
+pub fn let_serve(database_url: &str, role: &str) {
+    let mut command = Command::new(OURS);
+    command.args(["migrate", "--database-url", database_url, "--service-role", role]);
+    assert!(command.status().expect("a process").success(), "the role {role} is not let to serve");
 }
 
 pub struct Contestant {
@@ -44,9 +52,10 @@ impl Contestant {
                 command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url]);
                 ((*name).to_owned(), command)
             }
-            Kind::Guarded { database_url } => {
+            Kind::Guarded { database_url, collector } => {
                 let mut command = Command::new(OURS);
                 command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--auth"]);
+                command.args(["--otlp-endpoint", &format!("http://{collector}")]);
                 for limit in ["key-requests", "key-commands", "environment-requests", "environment-commands"]
                 {
                     command.args([&format!("--{limit}-per-second"), "1000000"]);

@@ -151,6 +151,12 @@ impl Report {
                 "",
                 self.figure("slower share"),
             ),
+            (
+                "all that guards on to off: processor time of an answer",
+                Limit::Most(1.05),
+                "x",
+                self.figure("guarded"),
+            ),
             ("resident memory at 1,024 clients, highest", Limit::Most(150.0), " MiB", self.figure("memory")),
             (
                 "resident memory, after ten minutes to after one",

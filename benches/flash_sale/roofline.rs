@@ -55,7 +55,9 @@ pub async fn serve(router: Router) {
 /// One route that answers what it is sent.
 pub async fn serve_echo() {
     let echo = async |body: Bytes| ([(header::CONTENT_TYPE, "application/json")], body);
-    serve(Router::new().route("/api/environment/{environmentId}/allocation/consume", post(echo))).await;
+    let consume = "/api/environment/{environmentId}/allocation/consume";
+    // It takes traces too: who sends them does not read what is answered.
+    serve(Router::new().route(consume, post(echo)).route("/v1/traces", post(echo))).await;
 }
 
 /// What was spent on how many.

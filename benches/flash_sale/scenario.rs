@@ -184,41 +184,59 @@ async fn two_instances(name: &'static str, arena: &mut Arena, arguments: &Argume
     report.keep_figure("slower share", share);
 }
 
-/// One product with everything on that guards it, and with all of it off, in turn.
+/// One product with everything on that guards it, and with all of it off: in pairs, whose ratios say
+/// more than all of one held against all of the other, because the machine changes meanwhile.
 async fn guarded(name: &'static str, arena: &mut Arena, arguments: &Arguments, report: &mut Report) {
     let side = &mut arena.ringfence;
-    let guarded = Contestant::start(&Kind::Guarded { database_url: &side.books.url });
+    let collector = Contestant::start(&Kind::Echo);
+    let url = side.books.url_of_service().await;
+    let kind = Kind::Guarded { database_url: &url, collector: collector.address };
+    let guarded = Contestant::start(&kind);
     let head = Guarded::head(&contestant::key(&side.books.url));
     let (mut off, mut on) = (Vec::new(), Vec::new());
     for round in 0..arguments.rounds {
-        let measured = side.measure(0, Mix::Hot, GUARDED_CLIENTS, arguments.time).await;
-        round_line(name, round, "all off", &measured);
-        off.push(measured);
-        let (warm_up, time) = (Duration::from_secs(1), Some(arguments.time));
-        let load = Load { addresses: vec![guarded.address], clients: GUARDED_CLIENTS, warm_up, time };
-        let number = scripts::load_number();
-        let sale = move |client| Guarded::new(Sale::new(number, client, Products::hot()), head);
-        let before = processor::of_the_machine();
-        let mut measured = Measured::of_all(&load::run(load, sale).await);
-        let spent = processor::of_the_machine() - before;
-        measured.machine_us = spent.as_secs_f64() * 1e6 / measured.sent.max(1) as f64;
-        side.books.count(&measured);
-        round_line(name, round, "all on", &measured);
-        on.push(measured);
+        for is_on in if round % 2 == 0 { [false, true] } else { [true, false] } {
+            let measured = match is_on {
+                false => side.measure(0, Mix::Hot, GUARDED_CLIENTS, arguments.time).await,
+                true => measure_guarded(guarded.address, head, arguments.time).await,
+            };
+            if is_on {
+                side.books.count(&measured);
+            }
+            round_line(name, round, if is_on { "all on" } else { "all off" }, &measured);
+            if is_on { &mut on } else { &mut off }.push(measured);
+        }
     }
-    drop(guarded);
+    drop((guarded, collector));
     side.books.check().await;
+    let ratio = |of: &dyn Fn(&Measured) -> f64| median(on.iter().zip(&off).map(|(on, off)| of(on) / of(off)));
+    let (rate, machine) = (ratio(&|measured| measured.rate), ratio(&|measured| measured.machine_us));
     let (off, on) = (Summary::of(&off), Summary::of(&on));
     line(name, "median", "all off", &off);
     line(name, "median", "all on", &on);
     println!(
-        "{name:<14} on to off: {:.3}x the answers a second, {:.3}x the processor time",
-        on.rate / off.rate,
-        on.machine_us / off.machine_us
+        "{name:<14} on to off, medians of the pairs: {rate:.3}x the answers a second, {machine:.3}x the processor time"
     );
     println!("{name:<14} the books add up");
     report.keep(name, "off", off);
     report.keep(name, "on", on);
+    report.keep_figure("guarded", machine);
+}
+
+async fn measure_guarded(address: SocketAddr, head: &'static str, time: Duration) -> Measured {
+    let load = Load {
+        addresses: vec![address],
+        clients: GUARDED_CLIENTS,
+        warm_up: Duration::from_secs(1),
+        time: Some(time),
+    };
+    let number = scripts::load_number();
+    let before = processor::of_the_machine();
+    let sale = move |client| Guarded::new(Sale::new(number, client, Products::hot()), head);
+    let mut measured = Measured::of_all(&load::run(load, sale).await);
+    let spent = processor::of_the_machine() - before;
+    measured.machine_us = spent.as_secs_f64() * 1e6 / measured.sent.max(1) as f64;
+    measured
 }
 
 async fn measure_both(first: SocketAddr, second: SocketAddr, time: Duration) -> Vec<Measured> {

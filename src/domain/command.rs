@@ -5,6 +5,7 @@ mod operation;
 mod schedule;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use time::Date;
 
@@ -54,8 +55,8 @@ pub struct Note {
 
 impl Note {
     /// The note, where anything was noted.
-    pub fn kept(self) -> Option<Box<Note>> {
-        (self != Note::default()).then(|| Box::new(self))
+    pub fn kept(self) -> Option<Arc<Note>> {
+        (self != Note::default()).then(|| Arc::new(self))
     }
 }
 
@@ -70,8 +71,8 @@ pub struct Command {
     pub path: DimensionPath,
     /// How.
     pub operation: Operation,
-    /// What is noted about it. Most have none, and carry no room for it.
-    pub note: Option<Box<Note>>,
+    /// What is noted about it: nothing of most, and the same of all that a key sends with no more.
+    pub note: Option<Arc<Note>>,
     /// Whether the answer is to say why. No part of what the event means.
     pub explain: bool,
 }
@@ -247,7 +248,7 @@ pub struct Target<'a> {
     /// Where.
     pub dimensions: Pairs<'a>,
     /// What is noted about it.
-    pub note: Option<Box<Note>>,
+    pub note: Option<Arc<Note>>,
 }
 
 impl Command {

@@ -54,6 +54,14 @@ impl Caller {
         }
     }
 
+    /// What is noted about its commands, where nothing else is.
+    fn note(&self) -> Arc<Note> {
+        match self {
+            Caller::Key(found) => Arc::clone(&found.note),
+            Caller::Token(token, _) => Arc::new(Note { actor: Some(token.name.clone()), ..Note::default() }),
+        }
+    }
+
     pub(super) fn scope(&self) -> &Scope {
         match self {
             Caller::Key(found) => &found.key.scope,
@@ -322,11 +330,10 @@ impl Environment {
             caller.scope().check(&asked.target, &asked.request)?;
         }
         // Whoever has a key could say to be anybody.
-        let note = asked
-            .target
-            .note
-            .get_or_insert_with(|| Box::new(Note { reference: None, reason: None, actor: None }));
-        note.actor = Some(caller.name().clone());
+        match &mut asked.target.note {
+            Some(note) => Arc::make_mut(note).actor = Some(caller.name().clone()),
+            none => *none = Some(caller.note()),
+        }
         Ok(())
     }
 

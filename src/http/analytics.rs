@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, header};
 use utoipa::IntoParams;
 
 use crate::domain::analytics::Summary;
+use crate::domain::configuration::Configuration;
 use crate::store::analytics::{Found, read};
 use crate::store::{self, Sight};
 
@@ -128,16 +129,30 @@ pub(super) async fn get(
     let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         read(connection, &wanted).await
     });
-    let mut found = reading.await?;
+    let found = reading.await?;
+    let accepts_csv =
+        headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/csv"));
+    // To sum and write thousands of records takes long enough that others' requests would wait for it.
+    let answering =
+        tokio::task::spawn_blocking(move || answer(&asked, found, &versioned.configuration, accepts_csv));
+    answering.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+}
+
+/// Answers a question with what was found.
+fn answer(
+    asked: &Asked,
+    mut found: Found,
+    configuration: &Configuration,
+    accepts_csv: bool,
+) -> Result<Response<Body>, Problem> {
     let last_product = match found.courses.len() > SPOTS_MAX {
         true => Some(asked.leave_whole_products(&mut found.courses)?),
         false => None,
     };
-    let summary = summed(&asked, &found)?;
+    let summary = summed(asked, &found)?;
     let sheet = Sheet { configuration, grouping: &asked.grouping, frames: asked.frames() };
     let (records, last) = sheet.page(&summary, asked.after.as_ref(), asked.limit);
-    let is_csv = headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/csv"));
-    let format = asked.format.unwrap_or(if is_csv { Format::Csv } else { Format::Json });
+    let format = asked.format.unwrap_or(if accepts_csv { Format::Csv } else { Format::Json });
     let mut response = sheet.write(&records, format);
     let headers = response.headers_mut();
     headers.insert("ringfence-reached", HeaderValue::from(found.reached));

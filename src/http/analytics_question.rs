@@ -240,12 +240,12 @@ impl Asked {
         match self.bucket.unit() {
             None => {
                 let seconds = seconds(self.window_from, self.end);
-                vec![Frame { from: self.from, to: self.end, seconds }]
+                vec![Frame::new(self.from, self.end, seconds)]
             }
             Some((_, length)) => {
                 let frame = |from: Timestamp| {
                     let to = Timestamp(from.0 + length).min(self.end);
-                    Frame { from, to, seconds: seconds(from, to) }
+                    Frame::new(from, to, seconds(from, to))
                 };
                 self.buckets().into_iter().map(frame).collect()
             }

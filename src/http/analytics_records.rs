@@ -40,10 +40,10 @@ pub(super) struct Record<'a> {
     groups: Place,
     /// The beginning of the record's time.
     #[schema(format = DateTime)]
-    from: String,
+    from: &'a str,
     /// Its end, which is not part of it.
     #[schema(format = DateTime)]
-    to: String,
+    to: &'a str,
     /// Taken from the pool.
     allocated: Quantity,
     /// Given back to the pool.
@@ -78,9 +78,17 @@ pub(super) struct Record<'a> {
 
 /// The time of a record, and how long its window is.
 pub(super) struct Frame {
-    pub(super) from: Timestamp,
-    pub(super) to: Timestamp,
-    pub(super) seconds: i64,
+    from: Timestamp,
+    to: Timestamp,
+    seconds: i64,
+    /// Both times as records have them: made once for all that are of the same.
+    texts: (String, String),
+}
+
+impl Frame {
+    pub(super) fn new(from: Timestamp, to: Timestamp, seconds: i64) -> Frame {
+        Frame { from, to, seconds, texts: (rfc3339(from), rfc3339(to)) }
+    }
 }
 
 /// A record's place in the order of the answer; or a product, behind all of whose records it is.
@@ -157,7 +165,7 @@ pub(super) struct Sheet<'a> {
 impl Sheet<'_> {
     /// A page of records, and its last one where more follow.
     pub(super) fn page<'a>(
-        &self,
+        &'a self,
         summary: &'a Summary,
         after: Option<&Cursor>,
         limit: usize,
@@ -180,15 +188,15 @@ impl Sheet<'_> {
         (page.into_iter().map(|(key, frame, figures)| self.record(key, frame, figures)).collect(), last)
     }
 
-    fn record<'a>(&self, key: &'a Key, frame: &Frame, figures: &Figures) -> Record<'a> {
+    fn record<'a>(&self, key: &'a Key, frame: &'a Frame, figures: &Figures) -> Record<'a> {
         let moved = &figures.moved;
         Record {
             organization_id: key.organization.as_ref(),
             product_id: key.product.as_ref(),
             dimensions: key.path.as_ref().map(|path| self.configuration.dimensions().place(path)),
             groups: self.configuration.groups().place(&key.groups),
-            from: rfc3339(frame.from),
-            to: rfc3339(frame.to),
+            from: &frame.texts.0,
+            to: &frame.texts.1,
             allocated: moved.allocated,
             returned: moved.returned,
             consumed: moved.consumed,
@@ -264,8 +272,8 @@ impl Sheet<'_> {
         let text =
             |quantity: Option<Quantity>| quantity.map(|quantity| quantity.to_string()).unwrap_or_default();
         cells.extend([
-            record.from.clone(),
-            record.to.clone(),
+            record.from.to_owned(),
+            record.to.to_owned(),
             record.allocated.to_string(),
             record.returned.to_string(),
             record.consumed.to_string(),

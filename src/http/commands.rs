@@ -1,6 +1,7 @@
 //! From a request to an answered command, one or many.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -89,7 +90,7 @@ pub(super) fn read_target<'a>(
 }
 
 /// Reads what is noted about a command.
-pub(super) fn read_note(form: &mut Form<'_>) -> Option<Box<Note>> {
+pub(super) fn read_note(form: &mut Form<'_>) -> Option<Arc<Note>> {
     Note {
         reference: form.optional_value("reference", Value::parse),
         reason: form.optional_value("reason", Value::parse_remark),

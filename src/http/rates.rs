@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::body::Bytes;
 use axum::http::{HeaderValue, Method};
 use lru::LruCache;
 
@@ -25,6 +26,8 @@ const CALLERS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 const ENVIRONMENTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Longest name of an environment in bytes; a longer one is none.
 const NAME_BYTES_MAX: usize = 512;
+/// Room for what is left of all policies, in bytes.
+const LEFT_BYTES: usize = 192;
 
 /// What may be sent in a second; where nothing is said, anything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,13 +68,34 @@ pub(super) struct Rates {
     rules: Rules,
     callers: Kept,
     environments: Kept,
+    /// What is told of the policies, to each kind of [`Whose`].
+    told: [HeaderValue; 4],
     began: Instant,
 }
 
 /// The buckets that a request takes from.
+#[derive(Default)]
 struct Whose {
     caller: Option<Arc<Buckets>>,
     environment: Option<Arc<Buckets>>,
+}
+
+impl Whose {
+    /// All kinds of it, in the order of their numbers.
+    fn kinds() -> [Whose; 4] {
+        let some = || Some(Arc::default());
+        [
+            Whose::default(),
+            Whose { caller: some(), environment: None },
+            Whose { caller: None, environment: some() },
+            Whose { caller: some(), environment: some() },
+        ]
+    }
+
+    /// Which of the kinds it is.
+    fn kind(&self) -> usize {
+        usize::from(self.caller.is_some()) + 2 * usize::from(self.environment.is_some())
+    }
 }
 
 fn buckets(kept: &Kept, name: &str) -> Arc<Buckets> {
@@ -88,14 +112,20 @@ fn buckets(kept: &Kept, name: &str) -> Arc<Buckets> {
 impl Rates {
     /// None where no limit is set.
     pub(super) fn new(key: PerSecond, environment: PerSecond) -> Option<Rates> {
-        (key.is_any() || environment.is_any()).then(|| Rates {
+        if !key.is_any() && !environment.is_any() {
+            return None;
+        }
+        let mut rates = Rates {
             key,
             environment,
             rules: Rules::of(&openapi()),
             callers: Mutex::new(LruCache::new(CALLERS_MAX)),
             environments: Mutex::new(LruCache::new(ENVIRONMENTS_MAX)),
+            told: [const { HeaderValue::from_static("") }; 4],
             began: Instant::now(),
-        })
+        };
+        rates.told = Whose::kinds().map(|whose| rates.policies_told(&whose));
+        Some(rates)
     }
 
     fn whose(&self, environment: &str, caller: Option<&Caller>) -> Whose {
@@ -205,27 +235,43 @@ impl Rates {
         }
     }
 
-    /// Has the answer say what there is and what is left.
-    fn tell(&self, whose: &Whose, now: u64) {
-        let (mut policies, mut left) = (String::with_capacity(160), String::with_capacity(128));
+    /// What the answer says of the policies that hold.
+    fn policies_told(&self, whose: &Whose) -> HeaderValue {
+        let mut told = String::new();
         for (Policy { name, unit, rate }, bucket) in self.policies(whose) {
+            let (Some(rate), Some(_)) = (rate, bucket) else { continue };
+            let comma = if told.is_empty() { "" } else { ", " };
+            // A String takes everything. Requests are what is counted where no unit is named.
+            let _ = write!(told, "{comma}\"{name}\";q={}", rate.per_second());
+            if unit != "requests" {
+                let _ = write!(told, ";qu=\"{unit}\"");
+            }
+            told.push_str(";w=1");
+        }
+        // Names and numbers are a header's value.
+        HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// Has the answer say what there is and what is left. Each request pays for it, so only numbers are
+    /// made anew: formatting all of it took more of the processor than to know the key.
+    fn tell(&self, whose: &Whose, now: u64) {
+        let (mut left, mut number) = (Vec::with_capacity(LEFT_BYTES), itoa::Buffer::new());
+        for (Policy { name, rate, .. }, bucket) in self.policies(whose) {
             let (Some(rate), Some(bucket)) = (rate, bucket) else { continue };
             let full_at = bucket.load(Ordering::Relaxed);
-            let comma = if left.is_empty() { "" } else { ", " };
-            // A String takes everything. Requests are what is counted where no unit is named.
-            let _ = write!(policies, "{comma}\"{name}\";q={}", rate.per_second());
-            if unit != "requests" {
-                let _ = write!(policies, ";qu=\"{unit}\"");
-            }
-            policies.push_str(";w=1");
-            let (rest, until) = (rate.left(full_at, now), seconds(full_at.saturating_sub(now)));
-            let _ = write!(left, "{comma}\"{name}\";r={rest};t={until}");
+            left.extend_from_slice(if left.is_empty() { b"\"" } else { b", \"" });
+            left.extend_from_slice(name.as_bytes());
+            left.extend_from_slice(b"\";r=");
+            left.extend_from_slice(number.format(rate.left(full_at, now)).as_bytes());
+            left.extend_from_slice(b";t=");
+            left.extend_from_slice(number.format(seconds(full_at.saturating_sub(now))).as_bytes());
         }
-        // Both are names and numbers.
-        if let (Ok(policies), Ok(left)) = (HeaderValue::try_from(policies), HeaderValue::try_from(left))
-            && !left.is_empty()
-        {
-            note_rates(policies, left);
+        if left.is_empty() {
+            return;
+        }
+        // Names and numbers are a header's value.
+        if let Ok(left) = HeaderValue::from_maybe_shared(Bytes::from(left)) {
+            note_rates(self.told[whose.kind()].clone(), left);
         }
     }
 }

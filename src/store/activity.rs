@@ -167,7 +167,7 @@ impl Known {
         let spots: Vec<&Spot> = firsts.keys().copied().collect();
         let columns = Columns::of(spots.iter().copied());
         let rows = sqlx::query!(
-            r#"SELECT k.place AS "place!", p.place_id AS "place_id!", p.minute AS "minute!", p.totals::text[] AS "totals!: Vec<String>", p.last_consumed_at
+            r#"SELECT k.place AS "place!", p.place_id AS "place_id!", p.minute AS "minute!", p.totals::text AS "totals!", p.last_consumed_at
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
                     AS k (environment_id, organization_id, product_id, dimensions, groups, place)
                JOIN seen_activity_place p ON p.environment_id = k.environment_id AND p.organization_id = k.organization_id
@@ -209,7 +209,7 @@ impl Known {
         let firsts: Vec<OffsetDateTime> =
             ids.iter().map(|id| text::time(self.0[late[id]].first.start())).collect();
         let rows = sqlx::query!(
-            r#"SELECT a.place_id, a.minute, a.totals::text[] AS "totals!: Vec<String>", a.last_consumed_at
+            r#"SELECT a.place_id, a.minute, a.totals::text AS "totals!", a.last_consumed_at
                FROM unnest($1::bigint[], $2::timestamptz[]) AS k (place_id, first)
                JOIN activity a ON a.place_id = k.place_id
                 AND a.minute >= coalesce((SELECT b.minute FROM activity b
@@ -344,16 +344,15 @@ fn text_of(totals: &Totals) -> String {
     )
 }
 
-/// Totals that were stored.
-pub(super) fn totals(
-    texts: &[String],
-    last_consumed_at: Option<OffsetDateTime>,
-) -> Result<Totals, StoreError> {
-    let [allocated, returned, consumed, reallocated_in, reallocated_out, unmet_quantity, unmet_count] = texts
+/// Totals that were stored, of the literal of their array.
+pub(super) fn totals(literal: &str, last_consumed_at: Option<OffsetDateTime>) -> Result<Totals, StoreError> {
+    let texts: Vec<&str> = literal.trim_matches(['{', '}']).split(',').collect();
+    let [allocated, returned, consumed, reallocated_in, reallocated_out, unmet_quantity, unmet_count] =
+        texts[..]
     else {
-        return Err(StoreError::Rejected(format!("{texts:?} are no totals of activity")));
+        return Err(StoreError::Rejected(format!("{literal:?} are no totals of activity")));
     };
-    let quantity = |text: &String| -> Result<Quantity, StoreError> { text::quantity(text) };
+    let quantity = |text: &str| -> Result<Quantity, StoreError> { text::quantity(text) };
     Ok(Totals {
         allocated: quantity(allocated)?,
         returned: quantity(returned)?,

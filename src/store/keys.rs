@@ -1,11 +1,13 @@
 //! API keys. To revoke one makes a new version of the environment's configuration, so that commands
 //! are guarded against it as against any change of that: no instance commits one for the key later.
 
+use std::sync::Arc;
+
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Connection, PgConnection};
 
 use crate::domain::access::{Role, Scope};
-use crate::domain::command::Timestamp;
+use crate::domain::command::{Note, Timestamp};
 use crate::domain::key::{self, Digest};
 use crate::domain::name::Value;
 
@@ -40,6 +42,8 @@ pub struct Found {
     pub key: Key,
     /// What its text is known by.
     pub digest: Digest,
+    /// What is noted about its commands: who sent them.
+    pub note: Arc<Note>,
     /// Which version the environment's configuration had at that moment; 0 where it has none.
     pub version: i64,
 }
@@ -130,7 +134,9 @@ pub async fn find(connection: &mut PgConnection, prefix: &str) -> Result<Option<
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
     };
-    Ok(Some(Found { key: key.try_into()?, digest, version }))
+    let key: Key = key.try_into()?;
+    let note = Arc::new(Note { actor: Some(key.name.clone()), ..Note::default() });
+    Ok(Some(Found { key, digest, note, version }))
 }
 
 /// Makes a key, and answers it with its text, which is not to be had again; `None` when the
