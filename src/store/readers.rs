@@ -120,7 +120,9 @@ pub async fn read<T>(
 ) -> Result<T, StoreError> {
     let mut reader = Reader::of(readers, sight).await?;
     let limit = readers.wait_max();
+    reader.is_cut_off = true;
     let result = timeout(limit, exchange(&mut reader)).await;
+    reader.is_cut_off = result.is_err();
     let result = result.unwrap_or_else(|_| Err(unanswered(limit)));
     if matches!(result, Err(StoreError::Unavailable(_))) {
         reader.discard();
@@ -134,6 +136,9 @@ pub struct Reader {
     /// There until it is dropped.
     seeing: Option<Seeing>,
     opened: Instant,
+    /// Whether an exchange would not come to its end, were it dropped now: it may be in a transaction
+    /// then of which sqlx knows nothing, where the beginning itself was not heard of.
+    is_cut_off: bool,
     pool: Arc<Pool>,
     place: Option<OwnedSemaphorePermit>,
 }
@@ -151,7 +156,7 @@ impl Reader {
             let place = place.map_err(|_| StoreError::Unavailable("the service stops".to_owned()))?;
             let (resting, opened) = pool.take(sight).await?;
             let seeing = Some(resting.see(sight).await?);
-            Ok(Reader { seeing, opened, pool: Arc::clone(&pool), place: Some(place) })
+            Ok(Reader { seeing, opened, is_cut_off: false, pool: Arc::clone(&pool), place: Some(place) })
         };
         timeout(limit, taking).await.unwrap_or_else(|_| Err(unanswered(limit)))
     }
@@ -180,11 +185,12 @@ impl DerefMut for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // What was cut off in the middle is heard to its end, or closed, before its place is free.
+        // What was cut off in the middle is heard to its end, and closed, before its place is free.
         let (Some(mut seeing), place) = (self.seeing.take(), self.place.take()) else { return };
-        let (pool, opened) = (Arc::clone(&self.pool), self.opened);
+        let (pool, opened, is_cut_off) = (Arc::clone(&self.pool), self.opened, self.is_cut_off);
         tokio::spawn(async move {
-            if matches!(timeout(pool.wait_max, seeing.ping()).await, Ok(Ok(()))) && !pool.places.is_closed() {
+            let is_heard = matches!(timeout(pool.wait_max, seeing.ping()).await, Ok(Ok(())));
+            if is_heard && !is_cut_off && !pool.places.is_closed() {
                 pool.idle().push(Idle { resting: seeing.rest(), opened, since: Instant::now() });
             }
             drop(place);

@@ -60,6 +60,7 @@ mod quantities;
 mod queries;
 mod rates;
 mod raw;
+mod readers;
 mod readme;
 mod receiver;
 mod rehearsals;
