@@ -217,7 +217,10 @@ impl Books {
     }
 
     /// Makes sure that the role which it connects as may do what the service does.
-    async fn check_grants(&self, allow_erasing: bool) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    /// When it may not, or the database does not answer.
+    pub async fn check_grants(&self, allow_erasing: bool) -> Result<(), StartError> {
         let mut connection = self.connect().await?;
         let missing = store::grants::missing(&mut connection, allow_erasing).await?;
         if missing.is_empty() {

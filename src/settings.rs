@@ -1,10 +1,12 @@
 //! The command line and its limits, each with its unit.
 
+mod misread;
+mod values;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::domain::rate::Rate;
@@ -12,6 +14,10 @@ use crate::http::rates::PerSecond;
 use crate::oidc::Provider;
 use crate::otlp::Collector;
 use crate::{deliver, engine, follow, http};
+
+pub use misread::Misread;
+pub use values::Share;
+use values::{TIME_MS_MAX, address, share, switch, whole};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
 #[derive(Debug, Parser)]
@@ -49,7 +55,7 @@ pub struct Migrate {
     #[arg(long, env = "RINGFENCE_SERVICE_ROLE", value_name = "NAME")]
     pub service_role: Option<String>,
     /// Let it erase products too, for serve --allow-erasing; without this, it may not any more.
-    #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "RINGFENCE_ALLOW_ERASING", value_parser = switch)]
     pub allow_erasing: bool,
 }
 
@@ -159,7 +165,8 @@ pub struct Serve {
         help_heading = "Listening",
         env = "RINGFENCE_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        value_parser = address
     )]
     pub listen: SocketAddr,
     /// Serve https:// with this chain of certificates, in PEM, the service's own first. It is read
@@ -170,11 +177,11 @@ pub struct Serve {
     #[arg(long, help_heading = "Listening", env = "RINGFENCE_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Only check the settings and what they name, print every problem, and end.
-    #[arg(long, env = "RINGFENCE_CHECK", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "RINGFENCE_CHECK", value_parser = switch)]
     pub check: bool,
     /// Answer only requests with a key: `ringfence key create` makes the first one of an
     /// environment. Without it, only this machine is listened to.
-    #[arg(long, help_heading = "Who may", env = "RINGFENCE_AUTH", value_parser = BoolishValueParser::new())]
+    #[arg(long, help_heading = "Who may", env = "RINGFENCE_AUTH", value_parser = switch)]
     pub auth: bool,
     /// Believe tokens of this OpenID provider too: what they must have as `iss`. What they may
     /// is in their claim `ringfence`.
@@ -200,22 +207,22 @@ pub struct Serve {
     pub oidc_jwks_url: Option<String>,
     /// Requests a second that are let in for one key (or subject of tokens); more are answered 429.
     /// Each instance counts for itself [default: no limit].
-    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_KEY_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_KEY_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = whole::<u32>(1, Rate::MAX.into()))]
     pub key_requests_per_second: Option<u32>,
     /// Commands a second that are let in for one key; each line of a bulk is one [default: no limit].
-    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_KEY_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_KEY_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = whole::<u32>(1, Rate::MAX.into()))]
     pub key_commands_per_second: Option<u32>,
     /// Requests a second that are let in for one environment, of all its keys [default: no limit].
-    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_ENVIRONMENT_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_ENVIRONMENT_REQUESTS_PER_SECOND", value_name = "COUNT", value_parser = whole::<u32>(1, Rate::MAX.into()))]
     pub environment_requests_per_second: Option<u32>,
     /// Commands a second that are let in for one environment, of all its keys [default: no limit].
-    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_ENVIRONMENT_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Rate::MAX)))]
+    #[arg(long, help_heading = "Rates (429 beyond)", env = "RINGFENCE_ENVIRONMENT_COMMANDS_PER_SECOND", value_name = "COUNT", value_parser = whole::<u32>(1, Rate::MAX.into()))]
     pub environment_commands_per_second: Option<u32>,
     /// Set up the environment `demo` with a bicycle catalogue.
-    #[arg(long, env = "RINGFENCE_DEMO", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "RINGFENCE_DEMO", value_parser = switch)]
     pub demo: bool,
     /// Write logs as JSON lines.
-    #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = switch)]
     pub log_json: bool,
     /// Send traces to this OpenTelemetry collector: OTLP over HTTP, as JSON; /v1/traces is added. Without
     /// it, OTEL_EXPORTER_OTLP_ENDPOINT counts; without both, there are no traces.
@@ -227,65 +234,65 @@ pub struct Serve {
     pub trace_ratio: Share,
     /// Allow that products are erased, with their stock and all of their events: for housekeeping
     /// in tests. Without it, cleanupalldata is answered 403.
-    #[arg(long, help_heading = "Who may", env = "RINGFENCE_ALLOW_ERASING", value_parser = BoolishValueParser::new())]
+    #[arg(long, help_heading = "Who may", env = "RINGFENCE_ALLOW_ERASING", value_parser = switch)]
     pub allow_erasing: bool,
     /// Allow webhooks to plain http:// and to addresses that are nobody's on the Internet: private,
     /// loopback, link-local and the like. For receivers in the same network, and for tests.
-    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_ALLOW_PRIVATE_WEBHOOKS", value_parser = switch)]
     pub allow_private_webhooks: bool,
     /// Longest that one attempt to deliver to a webhook may take.
-    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..=300_000))]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = whole::<u64>(1, 300_000))]
     pub webhook_time_max_ms: u64,
     /// How long a delivery that failed waits for its second attempt; after each further one four
     /// times as long, and an hour at most.
-    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = whole::<u64>(1, 3_600_000))]
     pub webhook_retry_ms: u64,
     /// Attempts after which a delivery is dead: it is tried again only when it is replayed.
-    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = whole::<u32>(1, 100))]
     pub webhook_attempts_max: u32,
     /// Writers, each with a queue and a database connection of its own; without it, half as many
     /// as there are cores.
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = whole::<u16>(1, 64))]
     pub shards: Option<u16>,
     /// Commands that may wait for one writer; more are answered 503 [default: as many as one
     /// commit takes, so that nobody waits for two].
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_QUEUE_COMMANDS_MAX", value_name = "COUNT", value_parser = whole::<u32>(1, 1_000_000))]
     pub queue_commands_max: Option<u32>,
     /// Commands that one commit takes.
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_BATCH_COMMANDS_MAX", value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_BATCH_COMMANDS_MAX", value_name = "COUNT", default_value_t = 1024, value_parser = whole::<u32>(1, 10_000))]
     pub batch_commands_max: u32,
     /// Stock nodes and balances that one writer keeps in memory.
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_BOOKS_ENTRIES_MAX", value_name = "COUNT", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_BOOKS_ENTRIES_MAX", value_name = "COUNT", default_value_t = 20_000, value_parser = whole::<u32>(1_000, u32::MAX.into()))]
     pub books_entries_max: u32,
     /// Latest events that one writer remembers, to answer repeats without the database.
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_RECENT_EVENTS_MAX", value_name = "COUNT", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_RECENT_EVENTS_MAX", value_name = "COUNT", default_value_t = 8192, value_parser = whole::<u32>(1, 1_000_000))]
     pub recent_events_max: u32,
     /// Longest that one exchange with the database may take.
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = whole::<u64>(10, TIME_MS_MAX))]
     pub round_trip_max_ms: u64,
     /// Connections to the database for queries and configurations; on-hand queries have 4 of their own.
-    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = whole::<u32>(1, 1_000))]
     pub readers_max: u32,
     /// HTTP connections that are open at once.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = whole::<u32>(1, 1_000_000))]
     pub connections_max: u32,
     /// Live streams of events that are open at once.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_STREAMS_MAX", value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_STREAMS_MAX", value_name = "COUNT", default_value_t = 256, value_parser = whole::<u32>(1, 100_000))]
     pub streams_max: u32,
     /// Between two heartbeats of a live stream.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_HEARTBEAT_TIME_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_HEARTBEAT_TIME_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = whole::<u64>(10, TIME_MS_MAX))]
     pub heartbeat_time_ms: u64,
     /// Longest from a request's head to its answer, the arrival of its body included.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_REQUEST_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = whole::<u64>(1, TIME_MS_MAX))]
     pub request_time_max_ms: u64,
     /// Longest until a TLS handshake or a request's head is complete, and that a connection may idle.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_HEAD_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_HEAD_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = whole::<u64>(1, TIME_MS_MAX))]
     pub head_time_max_ms: u64,
     /// Longest until a request's body is complete.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_BODY_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_BODY_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = whole::<u64>(1, TIME_MS_MAX))]
     pub body_time_max_ms: u64,
     /// Longest that a client may take to read the next part of an answer.
-    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_WRITE_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_WRITE_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = whole::<u64>(1, TIME_MS_MAX))]
     pub write_time_max_ms: u64,
     /// Longest that open requests are waited for when the service stops.
     #[arg(
@@ -293,24 +300,10 @@ pub struct Serve {
         help_heading = "Connections and times",
         env = "RINGFENCE_DRAIN_TIME_MAX_MS",
         value_name = "MILLISECONDS",
-        default_value_t = 10_000
+        default_value_t = 10_000,
+        value_parser = whole::<u64>(0, TIME_MS_MAX)
     )]
     pub drain_time_max_ms: u64,
-}
-
-/// A share of 2^64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(pub u64);
-
-/// It is what chance is held against, and no quantity.
-#[allow(clippy::float_arithmetic, reason = "see above")]
-fn share(text: &str) -> Result<Share, String> {
-    let ratio: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
-    if !(0.0..=1.0).contains(&ratio) {
-        return Err("it is not between 0 and 1".to_owned());
-    }
-    // What is above the largest number becomes that.
-    Ok(Share((ratio * 2_f64.powi(64)) as u64))
 }
 
 /// Longest body of a request, in bytes (a limit of the wire contract).

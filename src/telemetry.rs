@@ -15,10 +15,22 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Wri
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Starts logging to standard error; `RINGFENCE_LOG` filters it as `RUST_LOG` would.
+/// What is logged: `RINGFENCE_LOG` says it as `RUST_LOG` would.
+///
+/// # Errors
+/// When that says nothing that can be read.
+pub fn filter() -> Result<EnvFilter, String> {
+    let given = std::env::var_os("RINGFENCE_LOG").unwrap_or_default().to_string_lossy().into_owned();
+    let text = if given.is_empty() { "info" } else { &given };
+    EnvFilter::try_new(text).map_err(|why| {
+        format!("RINGFENCE_LOG={given:?} must be a filter, such as warn or info,ringfence=debug: {why}")
+    })
+}
+
+/// Starts logging to standard error; a filter that cannot be read is for the check to tell.
 /// Standard output is left to what scripts read.
 pub fn start(json: bool) {
-    let filter = EnvFilter::try_from_env("RINGFENCE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter().unwrap_or_else(|_| EnvFilter::new("info"));
     let is_ansi = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_ansi);
     let format = format().with_timer(SystemTime);
