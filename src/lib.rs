@@ -13,7 +13,8 @@
 //!
 //! - `main.rs`: the command line, the signals and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
-//! - `settings.rs`: the flags, and every limit with its unit
+//! - `settings.rs`: the flags, and every limit with its unit; `settings/values.rs` how values are read;
+//!   `settings/misread.rs` everything that is wrong with them, at once
 //! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names;
 //!   `telemetry/request.rs` the request that is being answered; `telemetry/traces.rs` traces and their spans
 //! - `otlp.rs`: sends spans to a collector
