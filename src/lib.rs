@@ -11,7 +11,7 @@
 //!
 //! # The code map
 //!
-//! - `main.rs`: the command line, the signals and the exit codes; nothing else
+//! - `main.rs`: the command line, the signals to stop and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
 //! - `settings.rs`: the flags, and every limit with its unit; `settings/values.rs` how values are read;
 //!   `settings/misread.rs` everything that is wrong with them, at once

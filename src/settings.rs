@@ -170,7 +170,8 @@ pub struct Serve {
     )]
     pub listen: SocketAddr,
     /// Serve https:// with this chain of certificates, in PEM, the service's own first. It is read
-    /// again when the file changes.
+    /// again within two seconds after the file has changed, and at once on SIGHUP; a pair that cannot be
+    /// used is logged, and the old one stays.
     #[arg(long, help_heading = "Listening", env = "RINGFENCE_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The key of the first certificate, in PEM.
@@ -470,7 +471,10 @@ impl Serve {
 /// What is not to be set, for who reads the help.
 fn fixed_limits() -> String {
     format!(
-        "Fixed limits:\n  \
+        "Signals:\n  \
+         TERM or INT: takes nothing more in, answers what is under way, and ends with 0; a second one ends it at once\n  \
+         HUP: reads the TLS files again; without TLS there is nothing to be read again, and it ends the process\n\n\
+         Fixed limits:\n  \
          a request's head: {} KiB and {} headers; more is answered 431\n  \
          its body: {} MiB, {} MiB of a bulk; more is answered 413. All larger bodies at once: {} MiB\n  \
          lines of a bulk: {}; records of a page: {}, of analytics {}; more is answered 400\n  \
