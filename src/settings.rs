@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::domain::rate::Rate;
-use crate::http::rates::PerSecond;
+use crate::domain::rate::{PerSecond, Rate};
 use crate::oidc::Provider;
 use crate::otlp::Collector;
 use crate::{deliver, engine, follow, http};
@@ -94,6 +93,19 @@ pub struct NewKey {
     /// For how many days it is good.
     #[arg(long, value_name = "DAYS", default_value_t = http::keys::DAYS, value_parser = clap::value_parser!(i32).range(1..=i64::from(http::keys::DAYS_MAX)))]
     pub expires_in_days: i32,
+    /// Requests a second that are let in for it, instead of serve --key-requests-per-second.
+    #[arg(long, value_name = "COUNT", value_parser = whole::<u32>(1, Rate::MAX.into()))]
+    pub requests_per_second: Option<u32>,
+    /// Commands a second that are let in for it, instead of serve --key-commands-per-second.
+    #[arg(long, value_name = "COUNT", value_parser = whole::<u32>(1, Rate::MAX.into()))]
+    pub commands_per_second: Option<u32>,
+}
+
+impl NewKey {
+    /// The rates of its own.
+    pub fn rates(&self) -> PerSecond {
+        per_second(self.requests_per_second, self.commands_per_second)
+    }
 }
 
 /// The keys of an environment.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use axum::http::{HeaderValue, Method};
 use lru::LruCache;
 
-use crate::domain::rate::{Exceeded, Rate, WINDOW};
+use crate::domain::rate::{Exceeded, PerSecond, Rate, WINDOW};
 
 use super::access::Caller;
 use super::around::{current_route, note_rates};
@@ -25,21 +25,6 @@ const CALLERS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 const ENVIRONMENTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Longest name of an environment in bytes; a longer one is none.
 const NAME_BYTES_MAX: usize = 512;
-
-/// What may be sent in a second; where nothing is said, anything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PerSecond {
-    /// Requests.
-    pub requests: Option<Rate>,
-    /// Commands: the lines of a bulk are one each.
-    pub commands: Option<Rate>,
-}
-
-impl PerSecond {
-    fn is_any(&self) -> bool {
-        self.requests.is_some() || self.commands.is_some()
-    }
-}
 
 /// One policy, as it is told.
 #[derive(Clone, Copy)]
@@ -58,7 +43,7 @@ struct Buckets {
 
 type Kept = Mutex<LruCache<String, Arc<Buckets>>>;
 
-/// Counts, where a limit is set.
+/// Counts, where a limit is set or a key may have its own.
 pub(super) struct Rates {
     key: PerSecond,
     environment: PerSecond,
@@ -70,6 +55,7 @@ pub(super) struct Rates {
 
 /// The buckets that a request takes from.
 struct Whose {
+    key: PerSecond,
     caller: Option<Arc<Buckets>>,
     environment: Option<Arc<Buckets>>,
 }
@@ -86,9 +72,9 @@ fn buckets(kept: &Kept, name: &str) -> Arc<Buckets> {
 }
 
 impl Rates {
-    /// None where no limit is set.
-    pub(super) fn new(key: PerSecond, environment: PerSecond) -> Option<Rates> {
-        (key.is_any() || environment.is_any()).then(|| Rates {
+    /// None where no limit is set, and there are no keys that may have their own.
+    pub(super) fn new(auth: bool, key: PerSecond, environment: PerSecond) -> Option<Rates> {
+        (auth || environment.is_any()).then(|| Rates {
             key,
             environment,
             rules: Rules::of(&openapi()),
@@ -98,13 +84,16 @@ impl Rates {
         })
     }
 
-    fn whose(&self, environment: &str, caller: Option<&Caller>) -> Whose {
-        let caller = caller.filter(|_| self.key.is_any());
+    /// None where nothing is limited.
+    fn whose(&self, environment: &str, caller: Option<&Caller>) -> Option<Whose> {
+        let key = caller.map_or_else(PerSecond::default, |caller| caller.rates().or(self.key));
+        let caller = caller.filter(|_| key.is_any());
         let is_counted = self.environment.is_any() && environment.len() <= NAME_BYTES_MAX;
-        Whose {
+        (caller.is_some() || is_counted).then(|| Whose {
+            key,
             caller: caller.map(|caller| buckets(&self.callers, &caller.counted_as(environment))),
             environment: is_counted.then(|| buckets(&self.environments, environment)),
-        }
+        })
     }
 
     fn now(&self) -> u64 {
@@ -120,9 +109,9 @@ impl Rates {
         method: &Method,
         path: &str,
     ) -> Result<(), Problem> {
+        let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
         let rule = self.rules.find(current_route(), method);
         let is_command = rule.is_some_and(|rule| rule.narrowed == Narrowed::Command);
-        let whose = self.whose(environment, caller);
         let now = self.now();
         let taken = self.take(&whose, 1, u32::from(is_command), now);
         if taken.is_ok() && is_command && path.ends_with("/bulk") {
@@ -139,7 +128,7 @@ impl Rates {
         caller: Option<&Caller>,
         lines: usize,
     ) -> Result<(), Problem> {
-        let whose = self.whose(environment, caller);
+        let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
         let now = self.now();
         let taken = self.take(&whose, 0, u32::try_from(lines).unwrap_or(u32::MAX), now);
         self.tell(&whose, now);
@@ -151,8 +140,8 @@ impl Rates {
         let policy = |name, unit, rate| Policy { name, unit, rate };
         let (caller, environment) = (whose.caller.as_deref(), whose.environment.as_deref());
         [
-            (policy("key-requests", "requests", self.key.requests), caller.map(|of| &of.requests)),
-            (policy("key-commands", "commands", self.key.commands), caller.map(|of| &of.commands)),
+            (policy("key-requests", "requests", whose.key.requests), caller.map(|of| &of.requests)),
+            (policy("key-commands", "commands", whose.key.commands), caller.map(|of| &of.commands)),
             (
                 policy("environment-requests", "requests", self.environment.requests),
                 environment.map(|of| &of.requests),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::Method;
 use ringfence::domain::access::{Role, Scope};
 use ringfence::domain::name::Value as Text;
+use ringfence::domain::rate::PerSecond;
 use ringfence::store::keys::{self, Draft};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
@@ -27,7 +28,7 @@ pub async fn key(database: &PgConnectOptions, environment: &str, role: Role, sco
     let mut connection = PgConnection::connect_with(database).await.unwrap();
     let text = |text: &str| Text::parse(text).unwrap();
     let (environment, name) = (text(environment), text(role.as_str()));
-    let draft = Draft { environment, name, role, scope, days: 1 };
+    let draft = Draft { environment, name, role, scope, days: 1, rates: PerSecond::default() };
     let (_, key) = keys::create(&mut connection, &draft).await.unwrap().unwrap();
     connection.close().await.unwrap();
     key
