@@ -54,23 +54,23 @@ fn given(command: &Command, arguments: &[OsString], problems: &mut Vec<String>) 
             Ok(given) => return Some(given),
             Err(error) => error,
         };
-        let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
+        let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else { return None };
         if error.kind() != ErrorKind::UnknownArgument {
             return None;
         }
-        // What follows the name could be a secret, as whatever stands there without one.
-        let name = unknown.split('=').next().unwrap_or_default();
-        let stranger = Arg::new(name.to_owned()).value_parser(ValueParser::os_string());
+        let stranger = Arg::new(format!("unknown {name}")).value_parser(ValueParser::os_string());
         let meant = match error.get(ContextKind::SuggestedArg) {
             Some(ContextValue::String(flag)) => format!("; is {flag} meant?"),
             _ => String::new(),
         };
         let mut letters = name.strip_prefix('-').unwrap_or_default().chars();
         let stranger = match (name.strip_prefix("--"), letters.next()) {
+            (Some(""), _) => return None,
             (Some(long), _) => stranger.long(long.to_owned()).num_args(0..=1),
             (None, Some(letter)) => stranger.short(letter).num_args(0..=1),
             (None, None) => {
-                let place = arguments.iter().position(|argument| argument == unknown.as_str())? + 1;
+                // It could be a secret whose flag was forgotten.
+                let place = arguments.iter().position(|argument| argument == name.as_str())? + 1;
                 problems.push(format!("what stands in place {place} behind serve belongs to no flag"));
                 lenient = lenient.arg(stranger.num_args(0..));
                 continue;

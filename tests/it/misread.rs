@@ -2,11 +2,12 @@
 
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use clap::CommandFactory;
 use ringfence::settings::Cli;
 
-use super::process::{Ended, ringfence, run, run_ringfence};
+use super::process::{Ended, command, ringfence, run, run_ringfence};
 
 /// Asserts that there is one line for each, and no other but the one that says where to look.
 fn assert_told(ended: &Ended, expected: &[&str]) {
@@ -136,4 +137,21 @@ async fn every_setting_that_is_no_text_says_what_it_must_be_as_flag_and_as_varia
         let ended = run(command).await;
         assert_told(&ended, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_not_held_against_its_default() {
+    // Where everybody would listen; whoever has it already does as well.
+    let _taken = TcpListener::bind("127.0.0.1:8080");
+    let script = r#"ulimit -n 300; exec "$0" "$@""#;
+    let wrong = ["serve", "--listen=here", "--connections-max=many", "listen"];
+    let arguments = [&["-c", script, env!("CARGO_BIN_EXE_ringfence")][..], &wrong].concat();
+    assert_told(
+        &run(command(Path::new("/bin/sh"), &arguments)).await,
+        &[
+            r#"--listen="here" (RINGFENCE_LISTEN) must be an IP address"#,
+            r#"--connections-max="many" (RINGFENCE_CONNECTIONS_MAX) must be a whole number"#,
+            "what stands in place 3 behind serve belongs to no flag",
+        ],
+    );
 }
