@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -123,6 +124,9 @@ pub enum StartError {
     /// There is no thread to be had for a writer.
     #[error("a writer could not be started: {0}; the system's limit on threads may be too low")]
     Threads(std::io::Error),
+    /// Signals cannot be listened to.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(std::io::Error),
     /// A writer ended by itself.
     #[error("a writer failed; the log says why")]
     Writer,
@@ -217,7 +221,10 @@ impl Books {
     }
 
     /// Makes sure that the role which it connects as may do what the service does.
-    async fn check_grants(&self, allow_erasing: bool) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    /// When it may not, or the database does not answer.
+    pub async fn check_grants(&self, allow_erasing: bool) -> Result<(), StartError> {
         let mut connection = self.connect().await?;
         let missing = store::grants::missing(&mut connection, allow_erasing).await?;
         if missing.is_empty() {
@@ -358,7 +365,9 @@ async fn serve(
     let mut following_files = JoinSet::new();
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(tls) = tls {
-        following_files.spawn(tls.follow(TLS_POLL));
+        // From here on it ends the process no more: who has no TLS has nothing to be read again.
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        following_files.spawn(tls.follow(TLS_POLL, hangup));
     }
     ready(&format!("{scheme}://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its

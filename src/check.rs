@@ -7,9 +7,10 @@ use tokio::net::TcpListener;
 
 use crate::app::{Books, StartError};
 use crate::http::tls::Tls;
-use crate::oidc::Tokens;
+use crate::oidc::{Provider, Tokens};
+use crate::otlp::Collector;
 use crate::settings::Serve;
-use crate::store;
+use crate::{store, telemetry};
 
 /// Files that the service has open beside its connections: logs, the database's, and some to spare.
 const FILES_BESIDE: u64 = 128;
@@ -38,19 +39,20 @@ pub async fn settle(settings: &Serve) -> Settled {
         problems.push(StartError::Certificate(error));
         None
     });
-    let tokens = settings.provider().map(|provider| {
-        let is_url = url::Url::parse(&provider.jwks_url).is_ok_and(|url| url.has_host());
-        if !is_url {
-            let why =
-                format!("--oidc-jwks-url {:?} is no URL: give the provider's jwks_uri", provider.jwks_url);
-            problems.push(StartError::Settings(why));
-        }
-        Tokens::new(provider)
-    });
-    let tokens = tokens.transpose().unwrap_or_else(|why| {
+    let tokens = provider(settings, &mut problems).map(Tokens::new).transpose();
+    let tokens = tokens.unwrap_or_else(|why| {
         problems.push(StartError::Tls(why));
         None
     });
+    if let Some(Collector { endpoint, .. }) = settings.collector()
+        && !is_url(&endpoint)
+    {
+        let why = format!(
+            "--otlp-endpoint={endpoint:?} (RINGFENCE_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT) must be a URL such as http://127.0.0.1:4318"
+        );
+        problems.push(StartError::Settings(why));
+    }
+    problems.extend(telemetry::filter().err().map(StartError::Settings));
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener
         .map_err(|error| {
@@ -60,26 +62,55 @@ pub async fn settle(settings: &Serve) -> Settled {
     Settled { listener, tls, tokens, problems }
 }
 
+fn is_url(text: &str) -> bool {
+    let url = url::Url::parse(text);
+    url.is_ok_and(|url| url.has_host() && ["http", "https"].contains(&url.scheme()))
+}
+
+/// The OpenID provider whose tokens are believed, where it can be asked for its keys.
+fn provider(settings: &Serve, problems: &mut Vec<StartError>) -> Option<Provider> {
+    let provider = settings.provider()?;
+    if is_url(&provider.jwks_url) {
+        return Some(provider);
+    }
+    let url = provider.jwks_url;
+    let why =
+        format!("--oidc-jwks-url={url:?} (RINGFENCE_OIDC_JWKS_URL) is no URL: give the provider's jwks_uri");
+    problems.push(StartError::Settings(why));
+    None
+}
+
 /// Finds everything that stands against serving, and changes nothing; answers what would be served.
 ///
 /// # Errors
 /// All of it.
 pub async fn check(settings: &Serve) -> Result<String, StartError> {
-    let Settled { tls, mut problems, .. } = settle(settings).await;
+    let Settled { tls, tokens, mut problems, .. } = settle(settings).await;
     if let Some(short) = files_short(settings) {
         problems.push(StartError::Settings(short));
     }
-    let database = check_database(settings).await.unwrap_or_else(|error| {
-        problems.push(error);
-        String::new()
-    });
+    let (database, keys) = tokio::join!(check_database(settings), check_provider(tokens.as_ref()));
+    let database = database.map_err(|error| problems.push(error)).unwrap_or_default();
+    let keys = keys.map_err(|why| problems.push(StartError::Settings(why))).unwrap_or_default();
     if !problems.is_empty() {
         return Err(StartError::Several(problems));
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let who = if settings.auth { "to who has a key" } else { "to everybody on this machine" };
+    let who = match (settings.auth, keys) {
+        (false, _) => "to everybody on this machine".to_owned(),
+        (true, None) => "to who has a key".to_owned(),
+        (true, Some(keys)) => format!("to who has a key, or a token by one of {keys} keys of the provider"),
+    };
     let address: SocketAddr = settings.listen;
     Ok(format!("no problem found: would serve {scheme}://{address} {who}, {database}\n"))
+}
+
+/// How many keys the OpenID provider has, where there is one.
+async fn check_provider(tokens: Option<&Tokens>) -> Result<Option<usize>, String> {
+    match tokens {
+        Some(tokens) => tokens.try_provider().await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn check_database(settings: &Serve) -> Result<String, StartError> {
@@ -90,10 +121,14 @@ async fn check_database(settings: &Serve) -> Result<String, StartError> {
     }
     let books = Books::open(&settings.database).await?;
     let mut connection = books.connect().await?;
-    Ok(match store::is_migrated(&mut connection).await? {
-        true => "on a database whose schema is up to date".to_owned(),
-        false => "on a database whose schema it would first bring up to date".to_owned(),
-    })
+    if store::is_migrated(&mut connection).await? {
+        books.check_grants(settings.allow_erasing).await?;
+        return Ok("on a database whose schema is up to date".to_owned());
+    }
+    if !store::grants::may_migrate(&mut connection).await? {
+        return Err(StartError::NotMigrated);
+    }
+    Ok("on a database whose schema it would first bring up to date".to_owned())
 }
 
 /// Whether the process may open fewer files than there may be connections, where that can be told.

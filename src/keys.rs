@@ -99,6 +99,7 @@ fn draft(asked: &NewKey) -> Result<Draft, String> {
         role,
         scope,
         days: asked.expires_in_days,
+        rates: asked.rates(),
     })
 }
 
@@ -124,6 +125,11 @@ fn line(key: &Key) -> String {
     }
     for (name, value) in &key.scope.groups {
         let _ = write!(line, " {name}={:?}", value.as_str());
+    }
+    for (rate, unit) in [(key.rates.requests, "requests"), (key.rates.commands, "commands")] {
+        if let Some(rate) = rate {
+            let _ = write!(line, " {unit}-per-second={}", rate.per_second());
+        }
     }
     let until = match key.revoked_at {
         Some(at) => format!("revoked {}", day(at)),

@@ -11,9 +11,10 @@
 //!
 //! # The code map
 //!
-//! - `main.rs`: the command line, the signals and the exit codes; nothing else
+//! - `main.rs`: the command line, the signals to stop and the exit codes; nothing else
 //! - `app.rs`: puts database, engine and HTTP together, and takes them apart in order
-//! - `settings.rs`: the flags, and every limit with its unit
+//! - `settings.rs`: the flags; `settings/limits.rs` every limit with its unit; `settings/values.rs` how
+//!   values are read; `settings/misread.rs` everything that is wrong with them, at once
 //! - `telemetry.rs`: the logs; `telemetry/metrics.rs` what is measured, and its names;
 //!   `telemetry/request.rs` the request that is being answered; `telemetry/traces.rs` traces and their spans
 //! - `otlp.rs`: sends spans to a collector
@@ -53,7 +54,8 @@
 //!       and whom it is told
 //!     - `as_of.rs` a point in the past, for the queries
 //!     - `metrics.rs` answers what is measured; `routes.rs` which route a path is counted for
-//!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes;
+//!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes,
+//!       `problem/body.rs` what their bodies tell;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
 //!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs`

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringfence::app::{App, Books, StartError};
-use ringfence::settings::{Action, Cli, Database, KeyAction, Migrate, Serve};
+use ringfence::settings::{Action, Cli, Database, KeyAction, Migrate, Misread, Serve};
 use ringfence::store::Sight;
 use ringfence::{check, http, keys, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,12 +15,17 @@ use tokio::sync::watch;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The command line is wrong.
+const EXIT_USAGE: u8 = 2;
 /// `verify` found a difference.
 const EXIT_DRIFT: u8 = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error).await,
+    };
     let result = match cli.action {
         Action::Serve(settings) => serve(*settings).await,
         Action::Migrate(settings) => migrate(&settings).await,
@@ -31,12 +36,32 @@ async fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            for line in error.to_string().lines() {
-                eprintln!("ringfence: {line}");
-            }
+            tell(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+fn tell(problems: &str) {
+    for line in problems.lines() {
+        eprintln!("ringfence: {line}");
+    }
+}
+
+/// Says what is wrong with the command line; of `serve` all of it, with whatever else stands against it.
+async fn refuse(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let misread = match arguments.as_slice() {
+        [_, action, rest @ ..] if action == "serve" && error.use_stderr() => Misread::of(rest),
+        _ => None,
+    };
+    let Some(Misread { problems, rest }) = misread else { error.exit() };
+    tell(&problems.join("\n"));
+    if let Err(found) = check::check(&rest).await {
+        tell(&found.to_string());
+    }
+    tell("see `ringfence serve --help`");
+    ExitCode::from(EXIT_USAGE)
 }
 
 async fn serve(settings: Serve) -> Result<ExitCode, StartError> {

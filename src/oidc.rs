@@ -145,6 +145,26 @@ impl Tokens {
         Ok(Tokens { provider, sender, set: Mutex::default(), asked: tokio::sync::Mutex::default(), believed })
     }
 
+    /// Asks the provider for its keys, only to see whether they can be had; answers how many can be used.
+    ///
+    /// # Errors
+    /// Says why they cannot, and what to do.
+    pub async fn try_provider(&self) -> Result<usize, String> {
+        let keys = match self.fetch().await {
+            Ok(keys) if keys.is_empty() => {
+                Err("no key of the set can be used: RSA, P-256, P-384 and Ed25519 with a kid can".to_owned())
+            }
+            fetched => fetched,
+        };
+        keys.map(|keys| keys.len()).map_err(|why| {
+            // Without a name and a password, if it has them.
+            let url = url::Url::parse(&self.provider.jwks_url);
+            let place = url.map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path()));
+            let place = place.unwrap_or_default();
+            format!("the OpenID provider's keys cannot be read at {place}: {why}; --oidc-jwks-url (RINGFENCE_OIDC_JWKS_URL) must be its jwks_uri, which must answer to this machine")
+        })
+    }
+
     /// Looks at a token. Whether it is over is for the caller to say, as it may be at any time.
     ///
     /// # Errors

@@ -15,10 +15,22 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Wri
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Starts logging to standard error; `RINGFENCE_LOG` filters it as `RUST_LOG` would.
+/// What is logged: `RINGFENCE_LOG` says it as `RUST_LOG` would.
+///
+/// # Errors
+/// When that says nothing that can be read.
+pub fn filter() -> Result<EnvFilter, String> {
+    let given = std::env::var_os("RINGFENCE_LOG").unwrap_or_default().to_string_lossy().into_owned();
+    let text = if given.is_empty() { "info" } else { &given };
+    EnvFilter::try_new(text).map_err(|why| {
+        format!("RINGFENCE_LOG={given:?} must be a filter, such as warn or info,ringfence=debug: {why}")
+    })
+}
+
+/// Starts logging to standard error; a filter that cannot be read is for the check to tell.
 /// Standard output is left to what scripts read.
 pub fn start(json: bool) {
-    let filter = EnvFilter::try_from_env("RINGFENCE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter().unwrap_or_else(|_| EnvFilter::new("info"));
     let is_ansi = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_ansi);
     let format = format().with_timer(SystemTime);
@@ -75,5 +87,65 @@ where
                 writeln!(writer, "{open},\"trace_id\":\"{}\"}}", trace.id)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use axum::http::HeaderValue;
+
+    use super::request::{InRequest, within};
+    use super::*;
+
+    const INSIDE: &str = "RINGFENCE_TEST_OF_PANICS";
+
+    /// In a process of its own, because the hook is the process's.
+    #[test]
+    fn a_panic_is_one_line_of_the_log_with_its_place_and_request_and_nothing_that_was_put_together() {
+        if std::env::var_os(INSIDE).is_some() {
+            return panic_in_three_ways();
+        }
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut inside = Command::new(std::env::current_exe().unwrap());
+        inside.args(["--exact", &name, "--nocapture"]).env(INSIDE, "1").env_remove("RINGFENCE_LOG");
+        let ended = inside.env("RUST_BACKTRACE", "1").output().unwrap();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.success(), "{log}");
+        let lines: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{log}"))).collect();
+        assert_eq!(lines.len(), 3, "{log}");
+        let expected = [
+            ("a task panicked", None, "on purpose"),
+            ("a task panicked", None, "see there"),
+            ("a handler panicked", Some("the request"), "on purpose"),
+        ];
+        for (line, (message, request, text)) in lines.iter().zip(expected) {
+            let fields = &line["fields"];
+            assert_eq!((&line["level"], &fields["message"]), (&"ERROR".into(), &message.into()), "{line}");
+            assert_eq!((fields["request"].as_str(), &fields["panic"]), (request, &text.into()), "{line}");
+            assert!(fields["place"].as_str().unwrap().starts_with("src/telemetry.rs:"), "{line}");
+        }
+    }
+
+    fn panic_in_three_ways() {
+        start(true);
+        let secret = "a customer's name";
+        assert!(std::panic::catch_unwind(|| panic!("on purpose")).is_err());
+        assert!(std::panic::catch_unwind(|| panic!("no {secret}")).is_err());
+        let request = InRequest {
+            id: HeaderValue::from_static("the request"),
+            route: "",
+            metrics: std::sync::Arc::default(),
+            trace: None,
+            is_told: false.into(),
+            rates: None.into(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handling = std::panic::AssertUnwindSafe(|| {
+            runtime.block_on(within(request, async { panic!("on purpose") }))
+        });
+        assert!(std::panic::catch_unwind(handling).is_err());
     }
 }

@@ -14,6 +14,30 @@ pub const WINDOW: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate(NonZeroU32);
 
+/// What somebody may send in a second; where nothing is said, anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerSecond {
+    /// Requests.
+    pub requests: Option<Rate>,
+    /// Commands: the lines of a bulk are one each.
+    pub commands: Option<Rate>,
+}
+
+impl PerSecond {
+    /// Whether anything is said.
+    pub fn is_any(&self) -> bool {
+        self.requests.is_some() || self.commands.is_some()
+    }
+
+    /// What is said here, and what is said in general where nothing is.
+    pub fn or(self, general: PerSecond) -> PerSecond {
+        PerSecond {
+            requests: self.requests.or(general.requests),
+            commands: self.commands.or(general.commands),
+        }
+    }
+}
+
 /// What was asked for does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exceeded {

@@ -11,6 +11,7 @@ use crate::domain::access::{Outside, Right, Role, Scope};
 use crate::domain::command::{Note, Timestamp};
 use crate::domain::dimensions::Pairs;
 use crate::domain::name::Value;
+use crate::domain::rate::PerSecond;
 use crate::oidc::{Grant, Token, Tokens, Unbelievable};
 use crate::store::Readers;
 use crate::store::keys::Found;
@@ -74,6 +75,14 @@ impl Caller {
         match self {
             Caller::Key(found) => found.key.prefix.clone(),
             Caller::Token(token, _) => format!("{environment}/{}", token.name),
+        }
+    }
+
+    /// The rates of its own, where it has any.
+    pub(super) fn rates(&self) -> PerSecond {
+        match self {
+            Caller::Key(found) => found.key.rates,
+            Caller::Token(..) => PerSecond::default(),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::domain::access::{Role, Scope};
 use crate::domain::command::Timestamp;
 use crate::domain::key::is_prefix;
 use crate::domain::name::Value;
+use crate::domain::rate::{PerSecond, Rate};
 use crate::domain::refusal::Place;
 use crate::store::keys::{self, Draft, KEYS_MAX, Key};
 use crate::store::{self, Sight, StoreError};
@@ -28,7 +29,8 @@ use super::problem::{Problem, ProblemBody};
 use super::{App, Environment, schema};
 
 /// The properties of a key that is asked for.
-pub(super) const KEY: &[&str] = &["name", "role", "organizationIds", "groups", "expiresInDays"];
+pub(super) const KEY: &[&str] =
+    &["name", "role", "organizationIds", "groups", "expiresInDays", "requestsPerSecond", "commandsPerSecond"];
 /// For how many days a key is when it is not said.
 pub(crate) const DAYS: i32 = 365;
 /// For how many days a key can be at most.
@@ -56,6 +58,14 @@ pub(super) struct Shown {
     /// The group path that it is narrowed to, with what is below it; everything where there is none.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     groups: Place,
+    /// Requests a second that are let in for it, where that is not what the service has for all keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    requests_per_second: Option<u32>,
+    /// Commands a second that are let in for it, where that is not what the service has for all keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    commands_per_second: Option<u32>,
     /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
@@ -85,6 +95,8 @@ impl From<Key> for Shown {
             role: key.role,
             groups: key.scope.place(),
             organization_ids: key.scope.organizations.into_iter().collect(),
+            requests_per_second: key.rates.requests.map(Rate::per_second),
+            commands_per_second: key.rates.commands.map(Rate::per_second),
             created_at: shown_time(key.created_at),
             expires_at: shown_time(key.expires_at),
             revoked_at: key.revoked_at.map(shown_time),
@@ -137,6 +149,9 @@ pub(super) async fn list(
 /// what is of no group path, such as a reservation, it may not. Its queries must filter on what it is
 /// narrowed to, and say so when they do not; what shows more than that, as on-hand stock does to a key
 /// with a group path, it may not see. An admin's key cannot be narrowed.
+///
+/// `requestsPerSecond` and `commandsPerSecond` replace for this key what the service has for all keys;
+/// each instance counts for itself, and more is answered 429.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/keys", tag = "access", operation_id = "createKey",
     params(Environment), request_body = schema::KeyRequest,
@@ -200,8 +215,17 @@ pub(super) fn read(body: &[u8], environment: &Value) -> Result<Draft, Problem> {
     if !(1..=DAYS_MAX).contains(&days) {
         form.reject("expiresInDays", format!("must be from 1 to {DAYS_MAX}"));
     }
+    let mut rate = |name| {
+        let given: i64 = form.optional(name, "a whole number")?;
+        let rate = u32::try_from(given).ok().filter(|rate| *rate <= Rate::MAX).and_then(Rate::new);
+        if rate.is_none() {
+            form.reject(name, format!("must be from 1 to {}", Rate::MAX));
+        }
+        rate
+    };
+    let rates = PerSecond { requests: rate("requestsPerSecond"), commands: rate("commandsPerSecond") };
     form.finish()?;
-    Ok(Draft { environment: environment.clone(), name, role, scope, days })
+    Ok(Draft { environment: environment.clone(), name, role, scope, days, rates })
 }
 
 /// The key that a path names.

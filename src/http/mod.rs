@@ -72,6 +72,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::domain::name::Value;
+use crate::domain::rate::PerSecond;
 use crate::domain::unmet::Unmet;
 use crate::engine::Handle;
 use crate::oidc::Tokens;
@@ -88,7 +89,7 @@ use access::{Access, Caller};
 use environments::Environments;
 use feed::Feed;
 use problem::Problem;
-use rates::{PerSecond, Rates};
+use rates::Rates;
 
 /// The limits of HTTP.
 #[derive(Clone, Debug)]
@@ -161,7 +162,7 @@ impl Shared {
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
         let access = limits.auth.then(|| Access::new(readers.clone()));
-        let rates = Rates::new(limits.key_rates, limits.environment_rates);
+        let rates = Rates::new(limits.auth, limits.key_rates, limits.environment_rates);
         let (erasing, horizon, unmet) = Default::default();
         let feed = Arc::new(Feed::new(readers.clone(), limits.streams_max, stop));
         Shared {

@@ -1,19 +1,20 @@
 //! Problems: the only place where a status code is chosen.
 
+mod body;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::domain::explanation::Explanation;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
-use crate::domain::refusal::{Fault, Place, Refusal, Shortage};
+use crate::domain::refusal::{Fault, Refusal};
 use crate::engine::Failure;
 use crate::store::StoreError;
 
 use super::around::{count_refusal, failed, failed_by_a_bug};
+
+pub(crate) use body::ProblemBody;
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
@@ -364,81 +365,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// A problem as RFC 9457 has it, with the members of Inventory Visibility beside.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Problem)]
-pub(crate) struct ProblemBody {
-    /// A path of the service that explains the problem.
-    #[serde(rename = "type")]
-    problem_type: String,
-    /// The problem in a few words.
-    title: &'static str,
-    /// The HTTP status.
-    status: u16,
-    /// The problem's stable name.
-    code: &'static str,
-    /// What was asked, what there was, what limited it and what to do next.
-    detail: String,
-    /// What was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requested: Option<Quantity>,
-    /// What there was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    available: Option<Quantity>,
-    /// The stock node that limited it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
-    limited_by: Option<Place>,
-    /// The group path that limited it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
-    groups: Option<Place>,
-    /// Every fault of the request, with its place.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    errors: Vec<FaultBody>,
-    /// Which line of an atomic bulk it was, counted from 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-    /// The event's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    id: Option<Value>,
-    /// Always `failure`.
-    processing_status: &'static str,
-    /// The detail again, where clients of Inventory Visibility look for it.
-    message: String,
-    /// The code that Inventory Visibility would give.
-    status_code: u16,
-    /// How it came about, where a command asked for it with `explain` and was judged on the stock.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Explanation>)]
-    explanation: Option<Box<Explanation>>,
-    /// Only with `dryRun`, and then true: the command was not to be done in any case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dry_run: Option<bool>,
-    /// What the header Retry-After says, where it is not what all say.
-    #[serde(skip)]
-    retry_after: Option<u64>,
-}
-
-/// One fault of a request.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Fault)]
-struct FaultBody {
-    /// A JSON pointer to the place.
-    pointer: String,
-    /// What is wrong there.
-    detail: String,
-}
-
 impl ProblemBody {
-    /// The same of a command: with how it came about, and whether it was only asked what would happen.
-    pub(super) fn of_command(self, explanation: Option<Box<Explanation>>, dry_run: bool) -> ProblemBody {
-        ProblemBody { explanation, dry_run: dry_run.then_some(true), ..self }
-    }
-
     /// The body with the status that it tells.
     pub(super) fn answer(&self) -> Response<Body> {
         // A structure of strings and numbers always becomes JSON.
@@ -460,51 +387,6 @@ impl ProblemBody {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         response
-    }
-
-    fn fill(&mut self, refusal: &Refusal) {
-        let at = |pointer: &str, detail: String| vec![FaultBody { pointer: pointer.to_owned(), detail }];
-        match refusal {
-            Refusal::InvalidRequest(faults) | Refusal::ConfigurationInUse(faults) => {
-                let bodies = faults
-                    .iter()
-                    .map(|fault| FaultBody { pointer: fault.pointer.clone(), detail: fault.detail.clone() });
-                self.errors = bodies.collect();
-            }
-            Refusal::UnprotectedFormula(fault) => self.errors = at(&fault.pointer, fault.detail.clone()),
-            Refusal::UnknownProperty { pointer, .. }
-            | Refusal::UnknownGroup { pointer, .. }
-            | Refusal::HierarchyGap { pointer, .. }
-            | Refusal::UnknownDimension { pointer, .. }
-            | Refusal::UnknownMeasure { pointer, .. }
-            | Refusal::InvalidQuantity { pointer, .. }
-            | Refusal::MissingRequiredDimension { pointer, .. } => {
-                self.errors = at(pointer, self.detail.clone())
-            }
-            Refusal::InsufficientAvailableToAllocate(shortage)
-            | Refusal::InsufficientAvailableToReserve(shortage) => {
-                let Shortage { requested, available, limited_by } = shortage.clone();
-                self.requested = Some(requested);
-                self.available = Some(available);
-                self.limited_by = Some(limited_by);
-            }
-            Refusal::InsufficientAllocation { requested, available, groups, .. } => {
-                self.requested = Some(*requested);
-                self.available = Some(*available);
-                self.groups = Some(groups.clone());
-            }
-            Refusal::NothingReserved { requested, available } => {
-                self.requested = Some(*requested);
-                self.available = Some(*available);
-            }
-            Refusal::MissingId
-            | Refusal::ReadOnlyDataSource { .. }
-            | Refusal::ConsumptionNotNeutral { .. }
-            | Refusal::UnknownReservation(_)
-            | Refusal::ProductNotEnabled { .. }
-            | Refusal::OutdatedSet { .. }
-            | Refusal::IdReused { .. } => {}
-        }
     }
 }
 

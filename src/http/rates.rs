@@ -5,14 +5,14 @@
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Method};
 use lru::LruCache;
 
-use crate::domain::rate::{Exceeded, Rate, WINDOW};
+use crate::domain::rate::{Exceeded, PerSecond, Rate, WINDOW};
 
 use super::access::Caller;
 use super::around::{current_route, note_rates};
@@ -29,21 +29,6 @@ const NAME_BYTES_MAX: usize = 512;
 /// Room for what is left of all policies, in bytes.
 const LEFT_BYTES: usize = 192;
 
-/// What may be sent in a second; where nothing is said, anything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PerSecond {
-    /// Requests.
-    pub requests: Option<Rate>,
-    /// Commands: the lines of a bulk are one each.
-    pub commands: Option<Rate>,
-}
-
-impl PerSecond {
-    fn is_any(&self) -> bool {
-        self.requests.is_some() || self.commands.is_some()
-    }
-}
-
 /// One policy, as it is told.
 #[derive(Clone, Copy)]
 struct Policy {
@@ -57,44 +42,33 @@ struct Policy {
 struct Buckets {
     requests: AtomicU64,
     commands: AtomicU64,
+    /// What is told of the policies that they are for: the same every time.
+    told: OnceLock<HeaderValue>,
 }
 
 type Kept = Mutex<LruCache<String, Arc<Buckets>>>;
 
-/// Counts, where a limit is set.
+/// Counts, where a limit is set or a key may have its own.
 pub(super) struct Rates {
     key: PerSecond,
     environment: PerSecond,
     rules: Rules,
     callers: Kept,
     environments: Kept,
-    /// What is told of the policies, to each kind of [`Whose`].
-    told: [HeaderValue; 4],
     began: Instant,
 }
 
 /// The buckets that a request takes from.
-#[derive(Default)]
 struct Whose {
+    key: PerSecond,
     caller: Option<Arc<Buckets>>,
     environment: Option<Arc<Buckets>>,
 }
 
 impl Whose {
-    /// All kinds of it, in the order of their numbers.
-    fn kinds() -> [Whose; 4] {
-        let some = || Some(Arc::default());
-        [
-            Whose::default(),
-            Whose { caller: some(), environment: None },
-            Whose { caller: None, environment: some() },
-            Whose { caller: some(), environment: some() },
-        ]
-    }
-
-    /// Which of the kinds it is.
-    fn kind(&self) -> usize {
-        usize::from(self.caller.is_some()) + 2 * usize::from(self.environment.is_some())
+    /// Where what is told of its policies is kept: of a caller, or else of the environment.
+    fn told(&self) -> Option<&OnceLock<HeaderValue>> {
+        self.caller.as_ref().or(self.environment.as_ref()).map(|buckets| &buckets.told)
     }
 }
 
@@ -110,31 +84,28 @@ fn buckets(kept: &Kept, name: &str) -> Arc<Buckets> {
 }
 
 impl Rates {
-    /// None where no limit is set.
-    pub(super) fn new(key: PerSecond, environment: PerSecond) -> Option<Rates> {
-        if !key.is_any() && !environment.is_any() {
-            return None;
-        }
-        let mut rates = Rates {
+    /// None where no limit is set, and there are no keys that may have their own.
+    pub(super) fn new(auth: bool, key: PerSecond, environment: PerSecond) -> Option<Rates> {
+        (auth || environment.is_any()).then(|| Rates {
             key,
             environment,
             rules: Rules::of(&openapi()),
             callers: Mutex::new(LruCache::new(CALLERS_MAX)),
             environments: Mutex::new(LruCache::new(ENVIRONMENTS_MAX)),
-            told: [const { HeaderValue::from_static("") }; 4],
             began: Instant::now(),
-        };
-        rates.told = Whose::kinds().map(|whose| rates.policies_told(&whose));
-        Some(rates)
+        })
     }
 
-    fn whose(&self, environment: &str, caller: Option<&Caller>) -> Whose {
-        let caller = caller.filter(|_| self.key.is_any());
+    /// None where nothing is limited.
+    fn whose(&self, environment: &str, caller: Option<&Caller>) -> Option<Whose> {
+        let key = caller.map_or_else(PerSecond::default, |caller| caller.rates().or(self.key));
+        let caller = caller.filter(|_| key.is_any());
         let is_counted = self.environment.is_any() && environment.len() <= NAME_BYTES_MAX;
-        Whose {
+        (caller.is_some() || is_counted).then(|| Whose {
+            key,
             caller: caller.map(|caller| buckets(&self.callers, &caller.counted_as(environment))),
             environment: is_counted.then(|| buckets(&self.environments, environment)),
-        }
+        })
     }
 
     fn now(&self) -> u64 {
@@ -150,9 +121,9 @@ impl Rates {
         method: &Method,
         path: &str,
     ) -> Result<(), Problem> {
+        let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
         let rule = self.rules.find(current_route(), method);
         let is_command = rule.is_some_and(|rule| rule.narrowed == Narrowed::Command);
-        let whose = self.whose(environment, caller);
         let now = self.now();
         let taken = self.take(&whose, 1, u32::from(is_command), now);
         if taken.is_ok() && is_command && path.ends_with("/bulk") {
@@ -169,7 +140,7 @@ impl Rates {
         caller: Option<&Caller>,
         lines: usize,
     ) -> Result<(), Problem> {
-        let whose = self.whose(environment, caller);
+        let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
         let now = self.now();
         let taken = self.take(&whose, 0, u32::try_from(lines).unwrap_or(u32::MAX), now);
         self.tell(&whose, now);
@@ -181,8 +152,8 @@ impl Rates {
         let policy = |name, unit, rate| Policy { name, unit, rate };
         let (caller, environment) = (whose.caller.as_deref(), whose.environment.as_deref());
         [
-            (policy("key-requests", "requests", self.key.requests), caller.map(|of| &of.requests)),
-            (policy("key-commands", "commands", self.key.commands), caller.map(|of| &of.commands)),
+            (policy("key-requests", "requests", whose.key.requests), caller.map(|of| &of.requests)),
+            (policy("key-commands", "commands", whose.key.commands), caller.map(|of| &of.commands)),
             (
                 policy("environment-requests", "requests", self.environment.requests),
                 environment.map(|of| &of.requests),
@@ -266,12 +237,12 @@ impl Rates {
             left.extend_from_slice(b";t=");
             left.extend_from_slice(number.format(seconds(full_at.saturating_sub(now))).as_bytes());
         }
-        if left.is_empty() {
-            return;
-        }
         // Names and numbers are a header's value.
-        if let Ok(left) = HeaderValue::from_maybe_shared(Bytes::from(left)) {
-            note_rates(self.told[whose.kind()].clone(), left);
+        if let Some(told) = whose.told()
+            && !left.is_empty()
+            && let Ok(left) = HeaderValue::from_maybe_shared(Bytes::from(left))
+        {
+            note_rates(told.get_or_init(|| self.policies_told(whose)).clone(), left);
         }
     }
 }

@@ -582,6 +582,13 @@ pub(super) struct KeyRequest {
     /// For how many days it is good.
     #[schema(default = 365, minimum = 1, maximum = 3650)]
     expires_in_days: Option<i32>,
+    /// Requests a second that are let in for it, instead of what the service has for all keys.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    requests_per_second: Option<u32>,
+    /// Commands a second that are let in for it, instead of what the service has for all keys; each line
+    /// of a bulk is one.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    commands_per_second: Option<u32>,
 }
 
 /// What a key may; each may also read.

@@ -1,10 +1,11 @@
-//! TLS: a chain of certificates with its key, read again whenever the files have changed.
+//! TLS: a chain of certificates with its key, read again when the files have changed, at once on SIGHUP.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -80,33 +81,47 @@ impl Tls {
         Acceptors(self.current.subscribe())
     }
 
-    /// Looks at the files every now and then, and takes them over when they have changed. What cannot
-    /// be used is told once, and the pair in force stays.
-    pub async fn follow(mut self, poll: Duration) {
+    /// Looks at the files every now and then, and at once when it is asked to, and takes them over when
+    /// they have changed. What cannot be used is told once, and to whoever asks; the pair in force stays.
+    pub async fn follow(mut self, poll: Duration, mut hangup: Signal) {
         let mut told = String::new();
         loop {
-            tokio::time::sleep(poll).await;
-            let files = self.files.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || read(&files)).await else { return };
-            let changed = match read {
-                Ok(read) if read == self.read => continue,
-                Ok(read) => config(&self.files, &read).map(|config| (read, config)),
-                Err(error) => Err(error),
+            let is_asked = tokio::select! {
+                () = tokio::time::sleep(poll) => false,
+                Some(()) = hangup.recv() => true,
             };
-            match changed {
-                Ok((read, config)) => {
-                    self.read = read;
-                    let _ = self.current.send(Arc::new(config));
+            match self.look().await {
+                Ok(is_new) => {
                     told.clear();
-                    tracing::info!("the TLS certificate was read again");
+                    match (is_new, is_asked) {
+                        (true, _) => tracing::info!("the TLS certificate was read again"),
+                        (false, true) => tracing::info!("the TLS files have not changed"),
+                        (false, false) => {}
+                    }
                 }
-                Err(error) if error.to_string() != told => {
+                Err(error) if is_asked || error.to_string() != told => {
                     told = error.to_string();
                     tracing::error!(%error, "the TLS files have changed, and the old certificate stays");
                 }
                 Err(_) => {}
             }
         }
+    }
+
+    /// Takes the files over, if they have changed; answers whether they have.
+    async fn look(&mut self) -> Result<bool, TlsError> {
+        let files = self.files.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&files)).await;
+        // It does not panic, and is ended only with the service.
+        let Ok(read) = reading else { return Ok(false) };
+        let read = read?;
+        if read == self.read {
+            return Ok(false);
+        }
+        let config = config(&self.files, &read)?;
+        self.read = read;
+        let _ = self.current.send(Arc::new(config));
+        Ok(true)
     }
 }
 

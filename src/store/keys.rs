@@ -10,6 +10,7 @@ use crate::domain::access::{Role, Scope};
 use crate::domain::command::{Note, Timestamp};
 use crate::domain::key::{self, Digest};
 use crate::domain::name::Value;
+use crate::domain::rate::{PerSecond, Rate};
 
 use super::{StoreError, configuration};
 
@@ -28,6 +29,8 @@ pub struct Key {
     pub role: Role,
     /// What that is narrowed to.
     pub scope: Scope,
+    /// How much it may send, where that is not what all may.
+    pub rates: PerSecond,
     /// Since when it is.
     pub created_at: Timestamp,
     /// Until when it is.
@@ -61,6 +64,8 @@ pub struct Draft {
     pub scope: Scope,
     /// For how many days.
     pub days: i32,
+    /// How much it may send, where that is not what all may.
+    pub rates: PerSecond,
 }
 
 struct Row {
@@ -71,6 +76,8 @@ struct Row {
     organizations: Vec<String>,
     group_names: Vec<String>,
     group_values: Vec<String>,
+    requests_per_second: Option<i32>,
+    commands_per_second: Option<i32>,
     created_at: OffsetDateTime,
     expires_at: OffsetDateTime,
     revoked_at: Option<OffsetDateTime>,
@@ -78,6 +85,14 @@ struct Row {
 
 fn timestamp(time: OffsetDateTime) -> Timestamp {
     Timestamp(i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX))
+}
+
+fn rate(stored: Option<i32>) -> Option<Rate> {
+    Rate::new(stored?.unsigned_abs())
+}
+
+fn stored(rate: Option<Rate>) -> Option<i32> {
+    i32::try_from(rate?.per_second()).ok()
 }
 
 impl TryFrom<Row> for Key {
@@ -96,6 +111,10 @@ impl TryFrom<Row> for Key {
                 organizations: row.organizations.iter().map(|value| Value::stored(value)).collect(),
                 groups: row.group_names.into_iter().zip(values).collect(),
             },
+            rates: PerSecond {
+                requests: rate(row.requests_per_second),
+                commands: rate(row.commands_per_second),
+            },
             created_at: timestamp(row.created_at),
             expires_at: timestamp(row.expires_at),
             revoked_at: row.revoked_at.map(timestamp),
@@ -111,6 +130,7 @@ pub async fn find(connection: &mut PgConnection, prefix: &str) -> Result<Option<
     // One statement is one moment: the key was so at this version of the configuration.
     let row = sqlx::query!(
         r#"SELECT k.prefix, k.digest, k.environment_id, k.name, k.role, k.organizations, k.group_names, k.group_values,
+                  k.requests_per_second, k.commands_per_second,
                   k.created_at, k.expires_at, k.revoked_at, coalesce(e.version, 0) AS "version!"
            FROM api_key k LEFT JOIN environment e ON e.environment_id = k.environment_id
            WHERE k.prefix = $1"#,
@@ -130,6 +150,8 @@ pub async fn find(connection: &mut PgConnection, prefix: &str) -> Result<Option<
         organizations: row.organizations,
         group_names: row.group_names,
         group_values: row.group_values,
+        requests_per_second: row.requests_per_second,
+        commands_per_second: row.commands_per_second,
         created_at: row.created_at,
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
@@ -159,12 +181,13 @@ pub async fn create(
     let group_values: Vec<&str> = draft.scope.groups.iter().map(|(_, value)| value.as_str()).collect();
     let row = sqlx::query_as!(
         Row,
-        "INSERT INTO api_key (prefix, digest, environment_id, name, role, organizations, group_names, group_values, expires_at)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(days => $9)
+        "INSERT INTO api_key (prefix, digest, environment_id, name, role, organizations, group_names, group_values, expires_at,
+                              requests_per_second, commands_per_second)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(days => $9), $11, $12
          WHERE (SELECT count(*) FROM api_key
                 WHERE environment_id = $3 AND revoked_at IS NULL AND expires_at > now()) < $10
          RETURNING prefix, environment_id, name, role, organizations, group_names, group_values,
-                   created_at, expires_at, revoked_at",
+                   requests_per_second, commands_per_second, created_at, expires_at, revoked_at",
         prefix,
         digest.as_bytes(),
         draft.environment.as_str(),
@@ -175,6 +198,8 @@ pub async fn create(
         &group_values as &[&str],
         draft.days,
         KEYS_MAX,
+        stored(draft.rates.requests),
+        stored(draft.rates.commands),
     )
     .fetch_optional(connection)
     .await?;
@@ -195,7 +220,7 @@ pub async fn page(
     let rows = sqlx::query_as!(
         Row,
         "SELECT prefix, environment_id, name, role, organizations, group_names, group_values,
-                created_at, expires_at, revoked_at
+                requests_per_second, commands_per_second, created_at, expires_at, revoked_at
          FROM api_key WHERE environment_id = $1 AND prefix > $2 ORDER BY prefix LIMIT $3",
         environment,
         after,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::Method;
 use ringfence::domain::access::{Role, Scope};
 use ringfence::domain::name::Value as Text;
+use ringfence::domain::rate::PerSecond;
 use ringfence::store::keys::{self, Draft};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
@@ -27,7 +28,7 @@ pub async fn key(database: &PgConnectOptions, environment: &str, role: Role, sco
     let mut connection = PgConnection::connect_with(database).await.unwrap();
     let text = |text: &str| Text::parse(text).unwrap();
     let (environment, name) = (text(environment), text(role.as_str()));
-    let draft = Draft { environment, name, role, scope, days: 1 };
+    let draft = Draft { environment, name, role, scope, days: 1, rates: PerSecond::default() };
     let (_, key) = keys::create(&mut connection, &draft).await.unwrap().unwrap();
     connection.close().await.unwrap();
     key
@@ -259,6 +260,7 @@ async fn keys_are_made_listed_and_revoked_over_the_api_and_their_texts_shown_onc
     let asked = json!({
         "name": "Marketplace", "role": "consumer", "organizationIds": ["usmf"],
         "groups": {"Channel": "Web", "customerGroup": "VIP"}, "expiresInDays": 30,
+        "requestsPerSecond": 1_000_000,
     });
     let made = service.with_key(&admin, Method::POST, "keys", asked).await;
     assert_eq!(made.status, 200, "{}", made.text);
@@ -274,6 +276,7 @@ async fn keys_are_made_listed_and_revoked_over_the_api_and_their_texts_shown_onc
     assert_eq!(all.len(), 2);
     assert!(all.contains(&made), "{all:?}");
     assert_eq!(made["groups"], json!({"Channel": "Web", "customerGroup": "VIP"}));
+    assert_eq!((&made["requestsPerSecond"], &made["commandsPerSecond"]), (&json!(1_000_000), &Value::Null));
     // Nothing of the text is stored.
     let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
     let stored: String = sqlx::query_scalar("SELECT string_agg(k::text, ' ') FROM api_key k")
@@ -295,6 +298,10 @@ async fn keys_are_made_listed_and_revoked_over_the_api_and_their_texts_shown_onc
         (json!({"name": "a", "role": "reader", "expiresInDays": 0}), "/expiresInDays"),
         (json!({"name": "a", "role": "reader", "expiresInDays": 3651}), "/expiresInDays"),
         (json!({"name": "a", "role": "reader", "organizationIds": [""]}), "/organizationIds"),
+        (json!({"name": "a", "role": "reader", "requestsPerSecond": 0}), "/requestsPerSecond"),
+        (json!({"name": "a", "role": "reader", "requestsPerSecond": -1}), "/requestsPerSecond"),
+        (json!({"name": "a", "role": "reader", "commandsPerSecond": 1_000_001}), "/commandsPerSecond"),
+        (json!({"name": "a", "role": "reader", "commandsPerSecond": 1.5}), "/commandsPerSecond"),
     ] {
         let answer = service.with_key(&admin, Method::POST, "keys", wrong).await;
         assert_eq!(problem(&answer, "invalid-request")["errors"][0]["pointer"], pointer);
@@ -329,13 +336,20 @@ async fn the_command_line_makes_lists_and_revokes_keys() {
         "usmf",
         "--group",
         "channel=Web",
+        "--commands-per-second",
+        "500",
     ];
     let (code, shop, said) = key(&narrow).await;
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(ask(&service, shop.trim()).await, 200);
     let (_, listed, _) = key(&["list"]).await;
     assert_eq!(listed.lines().count(), 2);
-    assert!(listed.contains(" consumer \"shop\" organization=\"usmf\" channel=\"Web\" until "), "{listed}");
+    assert!(
+        listed.contains(
+            " consumer \"shop\" organization=\"usmf\" channel=\"Web\" commands-per-second=500 until "
+        ),
+        "{listed}"
+    );
     assert!(!listed.contains(&shop.trim()[12..]));
     let (code, said, _) = key(&["revoke", prefix(&shop)]).await;
     assert_eq!((code, said.trim()), (Some(0), format!("{} is revoked", prefix(&shop)).as_str()));

@@ -7,6 +7,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::process::run_ringfence;
 use super::support::{Service, as_service, bicycles, database, empty_database, url};
 use ringfence::app::App;
+use ringfence::check;
 
 async fn as_owner(database: &PgConnectOptions, statement: &str) {
     let mut owner = PgConnection::connect_with(database).await.unwrap();
@@ -19,10 +20,13 @@ async fn add_stock(service: &Service, id: &str) -> u16 {
     service.post("onhand", body).await.status
 }
 
-/// Why the service does not start on a database.
+/// Why the service does not start on a database, which a check must know.
 async fn refused(database: &PgConnectOptions, arguments: &[&str]) -> String {
     let settings = super::support::settings(database, arguments);
-    App::build(settings).await.err().map(|error| error.to_string()).unwrap_or_default()
+    let checked = check::check(&settings).await.err().map(|error| error.to_string());
+    let refused = App::build(settings).await.err().map(|error| error.to_string());
+    assert_eq!(checked, refused);
+    refused.unwrap_or_default()
 }
 
 async fn code(connection: &mut PgConnection, statement: &str) -> Option<String> {

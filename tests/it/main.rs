@@ -39,6 +39,7 @@ mod load;
 mod logs;
 mod metrics;
 mod migrations;
+mod misread;
 mod naive;
 mod oidc;
 mod on_hand;

@@ -157,3 +157,38 @@ async fn while_the_provider_does_not_answer_nobody_knows_its_tokens() {
         assert!(ended.stderr.contains("--oidc-jwks-url"), "{}", ended.stderr);
     }
 }
+
+#[tokio::test]
+async fn a_check_asks_the_provider_and_says_why_its_keys_cannot_be_had() {
+    let provider = Provider::start().await;
+    let database = url(&database().await);
+    let check = async |jwks_url: &str| {
+        let serve = ["serve", "--check", "--listen", "127.0.0.1:0", "--database-url", &database, "--auth"];
+        let of = ["--oidc-issuer", "a", "--oidc-audience", "b", "--oidc-jwks-url", jwks_url];
+        run_ringfence(&[&serve[..], &of].concat()).await
+    };
+    let good = check(&provider.url).await;
+    assert_eq!(good.code, Some(0), "{}", good.stderr);
+    let keys = good.stdout.split("a token by one of ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(keys.parse::<usize>().unwrap() > 1, "{}", good.stdout);
+    assert_eq!(provider.asked(), 1);
+
+    let refused = async |jwks_url: &str, why: &str| {
+        let ended = check(jwks_url).await;
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{why}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("--oidc-jwks-url") && !ended.stderr.contains("secret"),
+            "{}",
+            ended.stderr
+        );
+    };
+    *provider.set.lock().unwrap() = r#"{"keys": [{"kty": "oct", "kid": "a", "k": "AAAA"}]}"#.to_owned();
+    refused(&provider.url, "no key of the set can be used").await;
+    *provider.set.lock().unwrap() = "<html>".to_owned();
+    refused(&provider.url, "they are no set").await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    refused(&format!("http://me:secret@{closed}/jwks"), &format!("cannot be read at http://{closed}/jwks"))
+        .await;
+    refused("the provider", "is no URL").await;
+}

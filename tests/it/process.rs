@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command as StdCommand, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -73,7 +74,8 @@ pub struct Program {
     pub pid: u32,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: JoinHandle<String>,
+    log: Arc<Mutex<String>>,
+    stderr: JoinHandle<()>,
 }
 
 impl Program {
@@ -87,18 +89,27 @@ impl Program {
     pub async fn start(mut command: Command) -> Program {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut piped = child.stderr.take().unwrap();
+        let mut piped = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let said = Arc::clone(&log);
         let stderr = tokio::spawn(async move {
-            let mut said = Vec::new();
-            piped.read_to_end(&mut said).await.unwrap();
-            String::from_utf8(said).unwrap()
+            let mut line = String::new();
+            while piped.read_line(&mut line).await.unwrap() > 0 {
+                said.lock().unwrap().push_str(&std::mem::take(&mut line));
+            }
         });
         let mut line = String::new();
         timeout(patience(), stdout.read_line(&mut line)).await.expect("it should serve by now").unwrap();
         let Some(base) = line.strip_prefix("listening on ").map(|base| base.trim().to_owned()) else {
-            panic!("it says {line:?} and {}", stderr.await.unwrap());
+            stderr.await.unwrap();
+            panic!("it says {line:?} and {}", log.lock().unwrap());
         };
-        Program { base, pid: child.id().unwrap(), child, stdout, stderr }
+        Program { base, pid: child.id().unwrap(), child, stdout, log, stderr }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// Waits for its end.
@@ -106,7 +117,9 @@ impl Program {
         let status = timeout(patience(), self.child.wait()).await.expect("it should have ended").unwrap();
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).await.unwrap();
-        Ended { code: status.code(), stdout: rest, stderr: self.stderr.await.unwrap() }
+        self.stderr.await.unwrap();
+        let stderr = self.log.lock().unwrap().clone();
+        Ended { code: status.code(), stdout: rest, stderr }
     }
 
     /// Stops it in order, which it must be able to.

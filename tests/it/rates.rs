@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::access::key;
 use super::raw::{begin, head};
-use super::requests::{JSON, problem, stock};
+use super::requests::{JSON, changed, problem, stock};
 use super::support::{Answer, Service, bicycles, database};
 
 /// A service that lets in so much, with two keys that report stock.
@@ -152,5 +152,62 @@ async fn who_is_refused_is_answered_before_the_body_is_there_and_cut_off_where_i
         head.starts_with("http/1.1 429")
     })
     .await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_one_rate_lets_in_and_another_refuses_is_given_back_to_the_first() {
+    let rates = ["--key-commands-per-second", "10", "--environment-commands-per-second", "5"];
+    let (service, [one, _]) = limited(&rates).await;
+    let lines = (0..8).map(|line| stock(&format!("{line}"), 1)).collect();
+    let refused = service.with_key(&one, Method::POST, "onhand/bulk", lines).await;
+    let body = problem(&refused, "rate-limited");
+    assert!(body["detail"].as_str().unwrap().contains("for this environment"), "{body}");
+    let left = r#""key-commands";r=10;t=0, "environment-commands";r=5;t=0"#;
+    assert_eq!(refused.header("ratelimit"), Some(left));
+    service.stop().await;
+}
+
+/// A key that reports stock, with rates of its own, made by an administrator.
+async fn key_with(service: &Service, admin: &str, rates: Value) -> String {
+    let asked = changed(json!({"name": "own", "role": "stock"}), rates);
+    let made = service.with_key(admin, Method::POST, "keys", asked).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    made.json()["key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_key_has_its_own_rates_instead_of_the_service_s_and_others_have_not() {
+    let (service, admin) = Service::with_auth().await;
+    let slow = key_with(&service, &admin, json!({"requestsPerSecond": 1})).await;
+    let bulks = key_with(&service, &admin, json!({"commandsPerSecond": 2})).await;
+    let database = service.database.clone();
+    let send = async |key: &str, id: usize| {
+        service.with_key(key, Method::POST, "onhand", stock(&format!("{id}"), 1)).await
+    };
+    let (refused, _) = until_limited(async |id| send(&slow, id).await).await;
+    problem(&refused, "rate-limited");
+    assert_eq!(refused.header("ratelimit-policy"), Some(r#""key-requests";q=1;w=1"#));
+    let lines = (0..3).map(|line| stock(&format!("line {line}"), 1)).collect();
+    let refused = service.with_key(&bulks, Method::POST, "onhand/bulk", lines).await;
+    assert_eq!(problem(&refused, "rate-limited")["available"], 2);
+    for id in 0..30 {
+        let answer = send(&admin, id).await;
+        assert_eq!((answer.status, answer.header("ratelimit-policy")), (200, None), "{}", answer.text);
+    }
+    service.stop().await;
+
+    let general = ["--auth", "--key-requests-per-second", "1000", "--key-commands-per-second", "7"];
+    let service = Service::start_on(database, &general).await;
+    let policies = async |key: &str| {
+        let answer = service.with_key(key, Method::GET, "configuration", Value::Null).await;
+        answer.header("ratelimit-policy").unwrap().to_owned()
+    };
+    let told = |requests, commands| {
+        format!(r#""key-requests";q={requests};w=1, "key-commands";q={commands};qu="commands";w=1"#)
+    };
+    assert_eq!(policies(&slow).await, told(1, 7));
+    assert_eq!(policies(&bulks).await, told(1000, 2));
+    assert_eq!(policies(&admin).await, told(1000, 7));
     service.stop().await;
 }

@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("telemetry", &[]),
     ("settings", &["domain", "oidc", "otlp", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
-    ("check", &["app", "settings", "http", "oidc", "store"]),
+    ("check", &["app", "settings", "http", "oidc", "otlp", "store"]),
     (
         "app",
         &[
@@ -49,9 +49,10 @@ fn sources(path: &Path) -> Vec<(PathBuf, String)> {
     files.iter().flat_map(|file| sources(file)).collect()
 }
 
+/// The files of a part: `NAME.rs`, and what is in `NAME/`.
 fn part(name: &str) -> Vec<(PathBuf, String)> {
-    let file = root().join(format!("src/{name}.rs"));
-    sources(&if file.exists() { file } else { root().join("src").join(name) })
+    let places = [root().join(format!("src/{name}.rs")), root().join("src").join(name)];
+    places.iter().filter(|place| place.exists()).flat_map(|place| sources(place)).collect()
 }
 
 /// The parts that a file uses: `crate::store`, `crate::{engine, http}`.

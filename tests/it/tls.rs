@@ -1,13 +1,16 @@
 //! TLS: served by a chain that another program made, and read again while it serves.
 
-use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -87,19 +90,39 @@ impl Authority {
     }
 }
 
-/// Asks on a connection of its own whether the service is up; answers its certificate.
-async fn ask(connector: &TlsConnector, address: &str) -> CertificateDer<'static> {
-    let stream = TcpStream::connect(address).await.unwrap();
+type Connection = TlsStream<TcpStream>;
+
+async fn connect(connector: &TlsConnector, address: &str) -> io::Result<Connection> {
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("127.0.0.1").unwrap();
-    let mut stream = connector.connect(name, stream).await.unwrap();
-    let session = stream.get_ref().1;
-    assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
-    let certificate = session.peer_certificates().unwrap()[0].clone().into_owned();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    certificate
+    let stream = connector.connect(name, stream).await?;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    Ok(stream)
+}
+
+/// Asks whether the service is up.
+async fn exchange(stream: &mut Connection) -> io::Result<()> {
+    let expected = r#"{"status":"ok"}"#;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: it\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(expected.as_bytes()) {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+/// Asks on a connection of its own; answers the certificate.
+async fn try_ask(connector: &TlsConnector, address: &str) -> io::Result<CertificateDer<'static>> {
+    let mut stream = connect(connector, address).await?;
+    exchange(&mut stream).await?;
+    Ok(stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned())
+}
+
+async fn ask(connector: &TlsConnector, address: &str) -> CertificateDer<'static> {
+    try_ask(connector, address).await.unwrap()
 }
 
 fn curl(authority: &Authority, arguments: &[&str], url: &str) -> String {
@@ -131,20 +154,62 @@ async fn it_is_served_to_a_client_that_knows_the_authority_and_who_says_nothing_
     service.stop().await;
 }
 
+impl Authority {
+    /// Puts a pair where the service looks for it.
+    fn install(&self, name: &str) {
+        for kind in ["key", "pem"] {
+            let (new, current) = (self.path("new"), self.path(&format!("current.{kind}")));
+            fs::copy(self.path(&format!("{name}.{kind}")), &new).unwrap();
+            fs::rename(new, current).unwrap();
+        }
+    }
+}
+
+/// Clients that ask without end, until they are told to stop.
+struct Load {
+    stop: watch::Sender<bool>,
+    clients: JoinSet<usize>,
+}
+
+impl Load {
+    /// Half of them with a connection for each request, which may fail as long as a retry does not; the
+    /// others with one for all, which may not.
+    fn start(connector: &TlsConnector, address: &str) -> Load {
+        let (stop, mut clients) = (watch::Sender::new(false), JoinSet::new());
+        for number in 0..8 {
+            let (connector, address, stopped) = (connector.clone(), address.to_owned(), stop.subscribe());
+            clients.spawn(async move {
+                let mut asked = 0;
+                let mut kept = connect(&connector, &address).await.unwrap();
+                while !*stopped.borrow() {
+                    if number % 2 == 0 {
+                        exchange(&mut kept).await.unwrap();
+                    } else if try_ask(&connector, &address).await.is_err() {
+                        try_ask(&connector, &address).await.unwrap();
+                    }
+                    asked += 1;
+                }
+                asked
+            });
+        }
+        Load { stop, clients }
+    }
+
+    async fn stop(mut self) {
+        self.stop.send(true).unwrap();
+        while let Some(asked) = self.clients.join_next().await {
+            assert!(asked.unwrap() > 10);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_certificate_is_taken_over_under_load_and_a_broken_one_is_told_once() {
+async fn new_certificates_are_taken_over_under_load_and_broken_ones_are_told_and_change_nothing() {
     let authority = Authority::new();
     for name in ["one", "two"] {
         authority.sign(name);
     }
-    let install = |name: &str| {
-        for kind in ["key", "pem"] {
-            let (new, current) = (authority.path("new"), authority.path(&format!("current.{kind}")));
-            fs::copy(authority.path(&format!("{name}.{kind}")), &new).unwrap();
-            fs::rename(new, current).unwrap();
-        }
-    };
-    install("one");
+    authority.install("one");
     let (cert, key) = (authority.path("current.pem"), authority.path("current.key"));
     let database = url(&database().await);
     let program =
@@ -152,22 +217,60 @@ async fn a_new_certificate_is_taken_over_under_load_and_a_broken_one_is_told_onc
     let address = program.base.strip_prefix("https://").unwrap().to_owned();
     let connector = authority.connector();
     assert_eq!(ask(&connector, &address).await, authority.certificate("one.pem"));
-    install("two");
-    eventually("the new certificate is in force", async || {
-        ask(&connector, &address).await == authority.certificate("two.pem")
-    })
-    .await;
+    let load = Load::start(&connector, &address);
+    let in_force = async |name: &str| {
+        let certificate = authority.certificate(&format!("{name}.pem"));
+        eventually("the new certificate is in force", async || {
+            ask(&connector, &address).await == certificate
+        })
+        .await;
+    };
+    authority.install("two");
+    in_force("two").await;
+    // By looking alone, each but the first would take a whole two seconds.
+    let begun = Instant::now();
+    for name in ["one", "two", "one", "two", "one", "two"] {
+        authority.install(name);
+        signal("HUP", program.pid);
+        in_force(name).await;
+    }
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(10), "{taken:?}");
     fs::write(&cert, "no certificate\n").unwrap();
     // Two looks at the files.
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         assert_eq!(ask(&connector, &address).await, authority.certificate("two.pem"));
     }
-    signal("TERM", program.pid);
-    let ended = program.end().await;
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let told = ended.stderr.lines().filter(|line| line.contains("it has no certificate"));
-    assert_eq!(told.count(), 1, "{}", ended.stderr);
+    let told = || program.log().lines().filter(|line| line.contains("it has no certificate")).count();
+    assert_eq!(told(), 1, "{}", program.log());
+    // Whoever asks is told.
+    signal("HUP", program.pid);
+    eventually("it is told again", async || told() == 2).await;
+    // A key of another certificate, and a file that is gone.
+    let mixed = || program.log().lines().filter(|line| line.contains("cannot be used together")).count();
+    let before = mixed();
+    fs::copy(authority.path("one.pem"), &cert).unwrap();
+    signal("HUP", program.pid);
+    eventually("it is told", async || mixed() > before).await;
+    fs::remove_file(&cert).unwrap();
+    signal("HUP", program.pid);
+    eventually("it is told", async || program.log().contains("cannot read --tls-cert")).await;
+    assert_eq!(ask(&connector, &address).await, authority.certificate("two.pem"));
+    authority.install("one");
+    in_force("one").await;
+    signal("HUP", program.pid);
+    eventually("it is told", async || program.log().contains("the TLS files have not changed")).await;
+    load.stop().await;
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn without_tls_there_is_nothing_to_be_read_again_and_a_hangup_ends_the_service() {
+    let database = url(&database().await);
+    let program = Program::serve(&["--database-url", &database]).await;
+    signal("HUP", program.pid);
+    assert_eq!(program.end().await.code, None);
 }
 
 #[tokio::test]
