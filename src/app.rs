@@ -354,6 +354,8 @@ async fn serve(
     followers.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone()));
     let (measured, pool) = (Arc::clone(&metrics), readers.clone());
     followers.run("over-allocated", move || follow::overallocated::run(Arc::clone(&measured), pool.clone()));
+    let (pool, days) = (readers.clone(), settings.alerts_kept_days);
+    followers.run("forgetting", move || deliver::forgetting::run(pool.clone(), days));
     let acceptors = tls.as_ref().map(Tls::acceptors);
     let mut following_files = JoinSet::new();
     let scheme = if tls.is_some() { "https" } else { "http" };

@@ -62,7 +62,7 @@
 //!     - `overallocated.rs` counts over-allocated nodes
 //! - `deliver/`: sends notices of alerts to webhooks
 //!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
-//!       that is private
+//!       that is private; `forgetting.rs` forgets what is old
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -85,7 +85,8 @@
 //!       `migrate.rs` brings the schema up to date; `now.rs` reads a product as it stands
 //!     - `keys.rs` makes, finds and revokes keys
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
-//!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
+//!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them; `forgetting.rs` forgets
+//!       what is old of these
 //!     - `sessions.rs` what goes on in the database beside the service; `overview.rs` what is measured of
 //!       what is stored
 //!     - `sessions.rs` what goes on in the database beside the service

@@ -243,6 +243,10 @@ pub struct Serve {
     /// Attempts after which a delivery is dead: it is tried again only when it is replayed.
     #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub webhook_attempts_max: u32,
+    /// For how long closed alerts are kept, with the messages that tell of them and what was delivered.
+    /// What could not be sent for so long is given up, and what was given up is kept three times as long.
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_ALERTS_KEPT_DAYS", value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(i32).range(1..=3_650))]
+    pub alerts_kept_days: i32,
     /// Writers, each with a queue and a database connection of its own; without it, half as many
     /// as there are cores.
     #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]

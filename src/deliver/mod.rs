@@ -6,6 +6,7 @@
 //! instance dies between sending and recording, another takes the lane over after that time, and sends
 //! the same message again, under the same name. Instances agree on nothing but the lanes' rows.
 
+pub mod forgetting;
 pub mod send;
 
 use std::collections::HashMap;

@@ -7,6 +7,7 @@ pub mod commit;
 pub mod configuration;
 pub mod erasing;
 pub mod follow;
+pub mod forgetting;
 pub mod grants;
 pub mod history;
 pub mod horizon;

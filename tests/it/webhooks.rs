@@ -9,6 +9,8 @@ use super::receiver::{Message, NEVER, Receiver};
 use super::requests::{JSON, allocation, changed, pointers, problem, stock};
 use super::support::{Service, bicycles, database, eventually};
 
+mod forgetting;
+
 /// Settings under which failures are over soon.
 const QUICK: [&str; 7] = [
     "--allow-private-webhooks",
