@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use crate::app::{Books, StartError};
+use crate::deliver::send::untrusted;
 use crate::http::tls::Tls;
 use crate::oidc::Tokens;
 use crate::settings::Serve;
@@ -66,9 +67,7 @@ pub async fn settle(settings: &Serve) -> Settled {
 /// All of it.
 pub async fn check(settings: &Serve) -> Result<String, StartError> {
     let Settled { tls, mut problems, .. } = settle(settings).await;
-    if let Some(short) = files_short(settings) {
-        problems.push(StartError::Settings(short));
-    }
+    problems.extend(files_short(settings).into_iter().chain(untrusted()).map(StartError::Settings));
     let database = check_database(settings).await.unwrap_or_else(|error| {
         problems.push(error);
         String::new()

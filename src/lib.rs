@@ -18,7 +18,8 @@
 //!   `telemetry/request.rs` the request that is being answered; `telemetry/traces.rs` traces and their spans
 //! - `otlp.rs`: sends spans to a collector
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
-//! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
+//! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too,
+//!   `verify/followed.rs` what else is made of the ledger
 //! - `check.rs`: what stands against serving, all at once
 //! - `keys.rs`: keys from the command line
 //! - `oidc.rs`: tokens of an OpenID provider, believed or not
@@ -62,7 +63,8 @@
 //!     - `overallocated.rs` counts over-allocated nodes
 //! - `deliver/`: sends notices of alerts to webhooks
 //!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
-//!       that is private; `forgetting.rs` forgets what is old
+//!       that is private; `waiting.rs` how long it waits for the next attempt, `span.rs` its span in a
+//!       trace; `forgetting.rs` forgets what is old
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -77,7 +79,7 @@
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled,
 //!       for who reads it on
 //!     - `replay.rs` replays the ledger, for verification and for questions about the past: `past.rs` a
-//!       product at a point of it, `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
+//!       product at a point of it; `audit.rs` what is kept beside the books, against it; `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
 //!       begin
 //!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met

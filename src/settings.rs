@@ -236,8 +236,9 @@ pub struct Serve {
     /// Longest that one attempt to deliver to a webhook may take.
     #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..=300_000))]
     pub webhook_time_max_ms: u64,
-    /// How long a delivery that failed waits for its second attempt; after each further one four
-    /// times as long, and an hour at most.
+    /// How long a delivery that failed waits for its second attempt, and up to a quarter less by chance;
+    /// after each further one four times as long, and an hour at most. A receiver that answers 429 or 503
+    /// may ask for longer with Retry-After, for a day at most.
     #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub webhook_retry_ms: u64,
     /// Attempts after which a delivery is dead: it is tried again only when it is replayed.

@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod alerts;
 pub mod analytics;
+pub mod audit;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
