@@ -313,6 +313,11 @@
 //! as long as something is pending in it, and is looked for by when it is due, so that looking costs as
 //! much as there is to do, however long the outbox. `deliver/` connects by itself, without a client that
 //! resolves names or follows redirects: the address that was looked at is the one connected to.
+//!
+//! **What is told of alerts is forgotten by whoever finds it old**, in pages that pass by what others have
+//! locked. A notice is kept as long as one of its deliveries is, an alert goes with the notice of its
+//! closing. What waits for a webhook is bounded by time and not by number: it is dead then, and seen to be,
+//! and no row is counted for it. See `store/forgetting.rs`.
 //! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
 //! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
 //! shown an event before all that have a lower id are there or never will be. Who could still have

@@ -110,8 +110,10 @@ fn shown(delivery: Delivery) -> Result<Shown, Problem> {
     })
 }
 
-/// Lists the deliveries to a webhook, the latest message first. They are kept as long as closed alerts,
-/// which is 30 days where the service was not told otherwise; those that are dead three times as long.
+/// Lists the deliveries to a webhook, the latest message first.
+///
+/// They are kept as long as closed alerts, which is 30 days where the service was not told otherwise; those
+/// that are dead three times as long.
 #[utoipa::path(
     get, path = "/api/environment/{environmentId}/webhooks/{name}/deliveries", tag = "watching", operation_id = "listDeliveries",
     params(Named, ListParameters),

@@ -48,9 +48,13 @@ mod tempdir {
 
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named("authority")
+    }
+
+    pub fn named(name: &str) -> Authority {
         let authority = Authority { dir: tempdir::Dir::new() };
         fs::write(authority.path("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-        authority.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority");
+        authority.openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN={name}"));
         authority
     }
 

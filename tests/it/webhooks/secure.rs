@@ -16,7 +16,7 @@ fn deliveries(client: &Client, webhook: &str) -> impl Future<Output = Vec<Value>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_is_believed_by_a_certificate_of_a_named_authority_and_by_no_other() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (Authority::named("ours"), Authority::named("another"));
     for each in [&authority, &stranger] {
         each.sign("receiver");
     }
