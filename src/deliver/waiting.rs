@@ -13,7 +13,7 @@ impl Limits {
     /// that what failed together is not tried again together; and never less than was asked for.
     pub(super) fn again_in(&self, attempts: u32, asked: Option<Duration>, chance: u32) -> Duration {
         let wait = self.wait(attempts);
-        let less = (wait / 4).as_nanos() * u128::from(chance) >> u32::BITS;
+        let less = ((wait / 4).as_nanos() * u128::from(chance)) >> u32::BITS;
         // A quarter of the longest wait fits many times.
         let wait = wait - Duration::from_nanos(u64::try_from(less).unwrap_or_default());
         wait.max(asked.unwrap_or_default().min(ASKED_MAX))
