@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::check::{self, Settled};
-use crate::deliver::send::Sender;
+use crate::deliver::send::{self, Sender};
 use crate::embedded::{Embedded, EmbeddedError};
 use crate::follow::{self, Followers};
 use crate::http::tls::{Tls, TlsError};
@@ -262,6 +262,9 @@ impl App {
         if let Some(short) = check::files_short(&settings) {
             tracing::warn!("{short}");
         }
+        if let Some(why) = send::untrusted() {
+            tracing::warn!("{why}");
+        }
         // A private server is not worth starting for what will not be served.
         if !problems.is_empty() && settings.database.url().is_none() {
             return Err(StartError::of(problems));
@@ -361,6 +364,8 @@ async fn serve(
     followers.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone()));
     let (measured, pool) = (Arc::clone(&metrics), readers.clone());
     followers.run("over-allocated", move || follow::overallocated::run(Arc::clone(&measured), pool.clone()));
+    let (pool, days) = (readers.clone(), settings.alerts_kept_days);
+    followers.run("forgetting", move || deliver::forgetting::run(pool.clone(), days));
     let acceptors = tls.as_ref().map(Tls::acceptors);
     let mut following_files = JoinSet::new();
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -373,7 +378,12 @@ async fn serve(
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
     let mut delivering = JoinSet::new();
-    delivering.spawn(deliver::run(deliverers, settings.deliver_limits(), serving.clone()));
+    delivering.spawn(deliver::run(
+        deliverers,
+        settings.deliver_limits(),
+        metrics.traces.clone(),
+        serving.clone(),
+    ));
     let limits = settings.server_limits();
     let server = server::serve(listener, router, acceptors, metrics, limits, serving);
     let mut server = std::pin::pin!(server);

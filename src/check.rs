@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use crate::app::{Books, StartError};
+use crate::deliver::send::untrusted;
 use crate::http::tls::Tls;
 use crate::oidc::{Provider, Tokens};
 use crate::otlp::Collector;
@@ -86,9 +87,7 @@ fn provider(settings: &Serve, problems: &mut Vec<StartError>) -> Option<Provider
 /// All of it.
 pub async fn check(settings: &Serve) -> Result<String, StartError> {
     let Settled { tls, tokens, mut problems, .. } = settle(settings).await;
-    if let Some(short) = files_short(settings) {
-        problems.push(StartError::Settings(short));
-    }
+    problems.extend(files_short(settings).into_iter().chain(untrusted()).map(StartError::Settings));
     let (database, keys) = tokio::join!(check_database(settings), check_provider(tokens.as_ref()));
     let database = database.map_err(|error| problems.push(error)).unwrap_or_default();
     let keys = keys.map_err(|why| problems.push(StartError::Settings(why))).unwrap_or_default();

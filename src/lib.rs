@@ -19,7 +19,8 @@
 //!   `telemetry/request.rs` the request that is being answered; `telemetry/traces.rs` traces and their spans
 //! - `otlp.rs`: sends spans to a collector
 //! - `demo.rs`: the environment `demo`, made of ordinary commands with fixed ids
-//! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too
+//! - `verify.rs`: replays the ledger through the core and compares; `verify/snapshots.rs` snapshots too,
+//!   `verify/followed.rs` what else is made of the ledger
 //! - `check.rs`: what stands against serving, all at once
 //! - `keys.rs`: keys from the command line
 //! - `oidc.rs`: tokens of an OpenID provider, believed or not
@@ -64,7 +65,8 @@
 //!     - `overallocated.rs` counts over-allocated nodes
 //! - `deliver/`: sends notices of alerts to webhooks
 //!     - `mod.rs` takes what is due and records what came of it; `send.rs` one message, to no address
-//!       that is private
+//!       that is private; `waiting.rs` how long it waits for the next attempt, `span.rs` its span in a
+//!       trace; `forgetting.rs` forgets what is old
 //! - `engine/`: one queue and one writer per shard of products
 //!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
 //!       asks the ledger before it refuses, and after a commit whose answer was lost
@@ -79,7 +81,7 @@
 //!     - `history.rs` reads the ledger for the history; `horizon.rs` up to where the ledger is settled,
 //!       for who reads it on
 //!     - `replay.rs` replays the ledger, for verification and for questions about the past: `past.rs` a
-//!       product at a point of it, `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
+//!       product at a point of it; `audit.rs` what is kept beside the books, against it; `past_onhand.rs` on-hand answers of then; `snapshots.rs` where replays
 //!       begin
 //!     - `follow.rs` how far those are who follow the ledger; `activity.rs` what was done with what is
 //!       set aside, read by `analytics.rs`; `unmet.rs` the demand that was not met
@@ -87,7 +89,8 @@
 //!       `migrate.rs` brings the schema up to date; `now.rs` reads a product as it stands
 //!     - `keys.rs` makes, finds and revokes keys
 //!     - `watches.rs` keeps watches, `subjects.rs` finds what they judge, `alerts.rs` writes what they
-//!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them
+//!       found; `webhooks.rs` keeps webhooks, `outbox.rs` what is on its way to them; `forgetting.rs` forgets
+//!       what is old of these
 //!     - `sessions.rs` what goes on in the database beside the service; `overview.rs` what is measured of
 //!       what is stored
 //!     - `sessions.rs` what goes on in the database beside the service
@@ -312,6 +315,11 @@
 //! as long as something is pending in it, and is looked for by when it is due, so that looking costs as
 //! much as there is to do, however long the outbox. `deliver/` connects by itself, without a client that
 //! resolves names or follows redirects: the address that was looked at is the one connected to.
+//!
+//! **What is told of alerts is forgotten by whoever finds it old**, in pages that pass by what others have
+//! locked. A notice is kept as long as one of its deliveries is, an alert goes with the notice of its
+//! closing. What waits for a webhook is bounded by time and not by number: it is dead then, and seen to be,
+//! and no row is counted for it. See `store/forgetting.rs`.
 //! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
 //! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
 //! shown an event before all that have a lower id are there or never will be. Who could still have

@@ -258,13 +258,18 @@ pub struct Serve {
     /// Longest that one attempt to deliver to a webhook may take.
     #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_TIME_MAX_MS", value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = whole::<u64>(1, 300_000))]
     pub webhook_time_max_ms: u64,
-    /// How long a delivery that failed waits for its second attempt; after each further one four
-    /// times as long, and an hour at most.
+    /// How long a delivery that failed waits for its second attempt, and up to a quarter less by chance;
+    /// after each further one four times as long, and an hour at most. A receiver that answers 429 or 503
+    /// may ask for longer with Retry-After, for a day at most.
     #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_RETRY_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = whole::<u64>(1, 3_600_000))]
     pub webhook_retry_ms: u64,
     /// Attempts after which a delivery is dead: it is tried again only when it is replayed.
     #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_WEBHOOK_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 12, value_parser = whole::<u32>(1, 100))]
     pub webhook_attempts_max: u32,
+    /// For how long closed alerts are kept, with the messages that tell of them and what was delivered.
+    /// What could not be sent for so long is given up, and what was given up is kept three times as long.
+    #[arg(long, help_heading = "Webhooks", env = "RINGFENCE_ALERTS_KEPT_DAYS", value_name = "DAYS", default_value_t = 30, value_parser = whole::<i32>(1, 3_650))]
+    pub alerts_kept_days: i32,
     /// Writers, each with a queue and a database connection of its own; without it, half as many
     /// as there are cores.
     #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_SHARDS", value_name = "COUNT", value_parser = whole::<u16>(1, 64))]

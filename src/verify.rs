@@ -1,4 +1,9 @@
-//! Replays the ledger through the core and holds what comes out against what is stored.
+//! Replays the ledger through the core and holds what comes out against what is stored: stock nodes,
+//! balances, reservations and schedules, and each answer. What is kept beside the books is held against
+//! the ledger as far as it is made of it: snapshots, the pieces by which times are found, and the totals
+//! of activity up to now. Not those of each minute, which old ones are thinned out of; and not what is in
+//! no ledger: demand that was not met, and alerts with their notices and deliveries, which tell what was
+//! found when somebody looked.
 //!
 //! What no other row depends on cannot be found out so: the id of an event that made no
 //! reservation, and the time of one that was no set. The database's own checksums guard those.
@@ -18,6 +23,7 @@ use crate::store::ledger::{self, Recorded};
 use crate::store::replay::{Rules, read_configuration};
 use crate::store::{self, StoreError, configuration, whole};
 
+mod followed;
 mod snapshots;
 
 use snapshots::Snapshots;
@@ -49,6 +55,7 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Report, StoreError>
         verify_environment(&mut transaction, &environment, &mut report).await?;
         report.environments += 1;
     }
+    followed::pieces(&mut transaction, &mut report.differences).await?;
     for (environment, table, rows) in whole::orphans(&mut transaction).await? {
         let what = format!("environment {environment}: is not there, but has {rows} rows in {table}");
         report.differences.push(what);
@@ -94,6 +101,7 @@ async fn verify_environment(
     }
     let stored = whole::read(connection, environment, &current).await?;
     replay.compare(&stored.products, &current);
+    followed::activity(connection, environment, &current, &mut report.differences).await?;
     let unreadable = stored.unreadable.into_iter().map(|row| format!("environment {environment}: {row}"));
     report.differences.extend(unreadable);
     Ok(())

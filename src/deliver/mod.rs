@@ -6,7 +6,10 @@
 //! instance dies between sending and recording, another takes the lane over after that time, and sends
 //! the same message again, under the same name. Instances agree on nothing but the lanes' rows.
 
+pub mod forgetting;
 pub mod send;
+mod span;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +21,11 @@ use tokio::task::JoinSet;
 use crate::domain::webhook::signatures;
 use crate::store::outbox::{self, Attempt, Lane, Next};
 use crate::store::{self, Readers, Sight, StoreError};
+use crate::telemetry::traces::Traces;
 
 use send::{Answer, Sender};
+use span::AttemptSpan;
+use waiting::{asked_for, chance};
 
 /// The limits of delivering.
 #[derive(Clone, Debug)]
@@ -28,7 +34,7 @@ pub struct Limits {
     pub allow_private: bool,
     /// Longest that one attempt may take.
     pub attempt_time_max: Duration,
-    /// The wait after the first failure; after each further one four times as long.
+    /// The longest wait after the first failure; after each further one four times as long.
     pub retry_first: Duration,
     /// Longest wait after a failure.
     pub retry_max: Duration,
@@ -47,7 +53,12 @@ const LANE_MESSAGES: usize = 100;
 
 /// Delivers what is due until it is stopped. What is being sent then is sent to its end, or by whoever
 /// takes it over.
-pub async fn run(pool: Readers, limits: Limits, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    pool: Readers,
+    limits: Limits,
+    traces: Option<Arc<Traces>>,
+    mut stop: watch::Receiver<bool>,
+) {
     let sender = match Sender::new(limits.allow_private) {
         Ok(sender) => sender,
         Err(error) => {
@@ -55,7 +66,7 @@ pub async fn run(pool: Readers, limits: Limits, mut stop: watch::Receiver<bool>)
             return;
         }
     };
-    let deliverer = Arc::new(Deliverer { pool, limits, sender });
+    let deliverer = Arc::new(Deliverer { pool, limits, sender, traces });
     let mut works: JoinSet<(String, String)> = JoinSet::new();
     let mut busy: HashMap<(String, String), i64> = HashMap::new();
     let mut is_in_trouble = false;
@@ -108,6 +119,8 @@ struct Deliverer {
     pool: Readers,
     limits: Limits,
     sender: Sender,
+    /// Where they are on.
+    traces: Option<Arc<Traces>>,
 }
 
 impl Deliverer {
@@ -147,7 +160,7 @@ impl Deliverer {
             })
             .await?;
             let Some(next) = next else { break };
-            let attempt = self.attempt(&next).await;
+            let attempt = self.attempt(&next, &lane.webhook).await;
             let (webhook, message_id, status) = (&lane.webhook, &next.message_id, attempt.status);
             // What a receiver answers may repeat what it was sent: the delivery has it, the log has not.
             let logged = attempt.error.as_deref().filter(|_| status.is_none());
@@ -180,61 +193,42 @@ impl Deliverer {
         .await
     }
 
-    async fn attempt(&self, next: &Next) -> Attempt {
+    async fn attempt(&self, next: &Next, webhook: &str) -> Attempt {
         let signature = signatures(&next.secrets, &next.message_id, next.time, next.payload.as_bytes());
-        let headers = [
+        let mut headers = vec![
             ("webhook-id", next.message_id.clone()),
             ("webhook-timestamp", next.time.to_string()),
             ("webhook-signature", signature),
         ];
+        let span = self.traces.as_deref().and_then(AttemptSpan::begin);
+        headers.extend(span.as_ref().map(|span| ("traceparent", span.traceparent())));
         let sending = self.sender.send(&next.url, &headers, next.payload.clone());
         let answer = tokio::time::timeout(self.limits.attempt_time_max, sending).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(format!("no answer within {} ms", self.limits.attempt_time_max.as_millis()))
         });
-        self.judged(answer, next.attempts)
+        let attempt = self.judged(answer, next);
+        if let Some(span) = span {
+            span.end(webhook, next, &attempt);
+        }
+        attempt
     }
 
-    fn judged(&self, answer: Result<Answer, String>, attempts_before: i32) -> Attempt {
-        let (status, error) = match answer {
+    fn judged(&self, answer: Result<Answer, String>, next: &Next) -> Attempt {
+        let (status, error, asked) = match answer {
             Ok(Answer { status: status @ 200..=299, .. }) => {
                 return Attempt { status: Some(status), error: None, again_in: None, is_gone: false };
             }
-            Ok(Answer { status, text }) => (Some(status), format!("answered {status}{text}")),
-            Err(error) => (None, error),
+            Ok(answer) => {
+                let error = format!("answered {}{}", answer.status, answer.text);
+                (Some(answer.status), error, asked_for(&answer, next.time))
+            }
+            Err(error) => (None, error, None),
         };
         let is_gone = status == Some(410);
-        let attempts = u32::try_from(attempts_before).unwrap_or(0) + 1;
+        let attempts = u32::try_from(next.attempts).unwrap_or(0) + 1;
         let is_last = attempts >= self.limits.attempts_max && !is_gone;
-        let again_in = (!is_last).then(|| self.limits.wait(attempts));
+        let again_in = (!is_last).then(|| self.limits.again_in(attempts, asked, chance()));
         Attempt { status, error: Some(error), again_in, is_gone }
-    }
-}
-
-impl Limits {
-    /// The wait after so many attempts.
-    fn wait(&self, attempts: u32) -> Duration {
-        let factor = 4_u32.saturating_pow(attempts.saturating_sub(1));
-        self.retry_first.saturating_mul(factor).min(self.retry_max)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_wait_is_four_times_the_one_before_up_to_the_longest() {
-        let limits = Limits {
-            allow_private: false,
-            attempt_time_max: Duration::from_secs(15),
-            retry_first: Duration::from_secs(5),
-            retry_max: Duration::from_secs(3600),
-            attempts_max: 12,
-            poll: Duration::from_millis(200),
-        };
-        let waits: Vec<u64> = (1..=7).map(|attempts| limits.wait(attempts).as_secs()).collect();
-        assert_eq!(waits, [5, 20, 80, 320, 1280, 3600, 3600]);
-        assert_eq!(limits.wait(u32::MAX), limits.retry_max);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 use crate::domain::webhook::{Endpoint, why_private};
@@ -34,6 +34,15 @@ pub struct Answer {
     pub status: u16,
     /// The beginning of the body, with what stands before it where there is any.
     pub text: String,
+    /// The header `Retry-After`, as it is.
+    pub retry_after: Option<String>,
+}
+
+/// An answer as it came; without its body, where that was cut off or is too long.
+struct Received {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Option<Bytes>,
 }
 
 /// Sends messages over connections of its own.
@@ -43,7 +52,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Trusts whom the Mozilla Foundation trusts, and whom the system does.
+    /// Trusts whom the Mozilla Foundation trusts, and whom the system does: its own store, or what
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
     ///
     /// # Errors
     /// When TLS cannot be had.
@@ -71,9 +81,11 @@ impl Sender {
         // What was allowed when it was written need not be any more.
         let endpoint = self.endpoint(url)?;
         let request = request(Method::POST, endpoint.url(), headers, body)?;
-        let (status, body) = self.exchange(endpoint.url(), request, BODY_BYTES_MAX).await?;
+        let Received { status, headers, body } =
+            self.exchange(endpoint.url(), request, BODY_BYTES_MAX).await?;
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| Some(value.to_str().ok()?.to_owned()));
         // What cannot be read of it, or is too long, is of no account: the status says it all.
-        Ok(Answer { status: status.as_u16(), text: beginning(&body.unwrap_or_default()) })
+        Ok(Answer { status: status.as_u16(), text: beginning(&body.unwrap_or_default()), retry_after })
     }
 
     /// Reads what is at an address, when it is no longer than so many bytes. An error is a sentence.
@@ -83,7 +95,8 @@ impl Sender {
     pub async fn get(&self, url: &str, bytes_max: usize) -> Result<Bytes, String> {
         let endpoint = self.endpoint(url)?;
         let request = request(Method::GET, endpoint.url(), &[], String::new())?;
-        match self.exchange(endpoint.url(), request, bytes_max).await? {
+        let Received { status, body, .. } = self.exchange(endpoint.url(), request, bytes_max).await?;
+        match (status, body) {
             (StatusCode::OK, Some(body)) => Ok(body),
             (StatusCode::OK, None) => {
                 Err(format!("the answer was cut off, or is longer than {bytes_max} bytes"))
@@ -101,7 +114,7 @@ impl Sender {
         url: &Url,
         request: Request<Full<Bytes>>,
         bytes_max: usize,
-    ) -> Result<(StatusCode, Option<Bytes>), String> {
+    ) -> Result<Received, String> {
         let addresses = self.resolve(url).await?;
         let stream = TcpStream::connect(&addresses[..])
             .await
@@ -110,7 +123,7 @@ impl Sender {
             return exchange(stream, request, bytes_max).await;
         }
         let stream = self.tls.connect(server_name(url)?, stream).await;
-        exchange(stream.map_err(|error| format!("no secure connection: {error}"))?, request, bytes_max).await
+        exchange(stream.map_err(|error| insecure(&error))?, request, bytes_max).await
     }
 
     /// The addresses of a host that may be connected to: these and no others are, whatever its name
@@ -139,6 +152,35 @@ impl Sender {
             (true, None) => Err("the host has no address".to_owned()),
         }
     }
+}
+
+/// What is wrong with the certificates that are to be trusted beside those that the program has: only
+/// where somebody named them.
+pub fn untrusted() -> Option<String> {
+    let named =
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some())?;
+    let found = rustls_native_certs::load_native_certs();
+    let why = match found.errors.first() {
+        Some(error) => error.to_string(),
+        None if found.certs.is_empty() => "there is no certificate in it".to_owned(),
+        None => return None,
+    };
+    Some(format!(
+        "{named} does not say whom to trust: {why}; name certificates in PEM, or leave it out for the system's own"
+    ))
+}
+
+/// Why there is no secure connection, with what to do where it is for want of trust.
+fn insecure(error: &std::io::Error) -> String {
+    let cause = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let remedy = match cause {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "; the certificate is of no authority that the service trusts: add it to the system's, or name a file \
+             with SSL_CERT_FILE"
+        }
+        _ => "",
+    };
+    format!("no secure connection: {error}{remedy}")
 }
 
 fn shown(addresses: &[SocketAddr]) -> String {
@@ -187,7 +229,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<Full<Bytes>>,
     bytes_max: usize,
-) -> Result<(StatusCode, Option<Bytes>), String> {
+) -> Result<Received, String> {
     let broken = |error: hyper::Error| format!("the connection broke: {error}");
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -196,9 +238,10 @@ async fn exchange(
         .map_err(broken)?;
     let asking = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), bytes_max).collect().await;
-        Ok((status, body.ok().map(|body| body.to_bytes())))
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, bytes_max).collect().await;
+        let body = body.ok().map(|body| body.to_bytes());
+        Ok(Received { status: head.status, headers: head.headers, body })
     };
     // The connection ends with the exchange.
     tokio::pin!(asking);

@@ -83,6 +83,8 @@ pub struct Scope {
     dimensions: Vec<(usize, Value)>,
     /// The path at or below which a group path must be.
     groups: Option<GroupPath>,
+    /// Whether that path is one subject, with all below it.
+    is_rolled_up: bool,
 }
 
 impl Scope {
@@ -90,7 +92,10 @@ impl Scope {
         let is = |wanted: &Option<Value>, own: &Value| wanted.as_ref().is_none_or(|wanted| wanted == own);
         let at = |place: usize| subject.path.values().get(place).map_or("", Value::as_str);
         let is_below = |wanted: &GroupPath| {
-            subject.groups.as_ref().is_some_and(|groups| groups.values().starts_with(wanted.values()))
+            subject.groups.as_ref().is_some_and(|groups| match self.is_rolled_up {
+                true => groups == wanted,
+                false => groups.values().starts_with(wanted.values()),
+            })
         };
         is(&self.organization, &subject.organization)
             && is(&self.product, &subject.product)
@@ -183,6 +188,18 @@ impl Watch {
             return close(is_open, None, "it is not watched any more".to_owned());
         }
         self.rule.judge(facts, is_open)
+    }
+
+    /// Whether it judges a group path as a whole: its balance and all below it summed up.
+    pub fn is_rolled_up(&self) -> bool {
+        self.scope.is_rolled_up
+    }
+
+    /// The path as a whole that a balance is a part of, where it is judged so.
+    pub fn whole(&self, subject: &Subject) -> Option<Subject> {
+        let path = self.scope.groups.as_ref().filter(|_| self.scope.is_rolled_up)?;
+        let is_part = subject.groups.as_ref()?.values().starts_with(path.values());
+        is_part.then(|| Subject { groups: Some(path.clone()), ..subject.clone() })
     }
 
     /// Whether it is a subject of this watch.

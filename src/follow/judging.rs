@@ -103,8 +103,16 @@ async fn write(
 
 /// What is known of the subjects of a page.
 struct Known<'a> {
-    balances: HashMap<&'a Subject, Balance>,
+    /// Of each path by itself.
+    own: Balances<'a>,
+    /// Of each path as a whole.
+    whole: Balances<'a>,
     available: HashMap<&'a Subject, Facts>,
+}
+
+/// Balances, and what happened to them within the windows of rules.
+struct Balances<'a> {
+    balances: HashMap<&'a Subject, Balance>,
     activity: HashMap<(&'a Subject, u32), Activity>,
 }
 
@@ -136,6 +144,8 @@ impl<'a> Known<'a> {
             }
         }
         let balances = state::balances(connection, &wanted).await?;
+        let balances = of_balances.iter().copied().zip(balances);
+        let balances = balances.filter_map(|(subject, balance)| Some((subject, balance?))).collect();
         let nodes = state::nodes(connection, &wanted_nodes).await?;
         let formula = watched.configuration.available_to_allocate();
         let available = of_nodes.into_iter().zip(nodes).filter_map(|(subject, node)| {
@@ -143,21 +153,27 @@ impl<'a> Known<'a> {
             Some((subject, Facts::Available(formula.evaluate(|slot| total.get(slot)))))
         });
         let available = available.collect();
-        let activity = match turn.is_active {
-            true => activity(connection, watched, &of_balances, turn.now).await?,
-            false => HashMap::new(),
-        };
-        let balances = of_balances.into_iter().zip(balances);
-        let balances = balances.filter_map(|(subject, balance)| Some((subject, balance?))).collect();
-        Ok(Known { balances, available, activity })
+        let wholes: Vec<&Subject> =
+            of_balances.iter().copied().filter(|subject| has_whole(watched, subject)).collect();
+        let whole = subjects::wholes(connection, &watched.environment, &wholes).await?;
+        let whole = wholes.iter().copied().zip(whole).filter_map(|(subject, whole)| Some((subject, whole?)));
+        let mut own = Balances { balances, activity: HashMap::new() };
+        let mut whole = Balances { balances: whole.collect(), activity: HashMap::new() };
+        if turn.is_active {
+            own.activity = activity(connection, watched, &of_balances, turn.now, false).await?;
+            whole.activity = activity(connection, watched, &wholes, turn.now, true).await?;
+        }
+        Ok(Known { own, whole, available })
     }
 
     fn facts(&self, subject: &Subject, watch: &Watch) -> Facts {
         if subject.groups.is_none() {
             return self.available.get(subject).copied().unwrap_or(Facts::Gone);
         }
-        let activity = watch.rule.window().and_then(|window| self.activity.get(&(subject, window)).copied());
-        match (self.balances.get(subject), watch.rule) {
+        let known = if watch.is_rolled_up() { &self.whole } else { &self.own };
+        let window = watch.rule.window();
+        let activity = window.and_then(|window| known.activity.get(&(subject, window)).copied());
+        match (known.balances.get(subject), watch.rule) {
             (Some(&balance), _) => Facts::Balance(balance, activity),
             // Something can be asked of a group path that never held anything.
             (None, Rule::UnmetAbove(..)) if activity.is_none_or(|activity| !activity.unmet.is_zero()) => {
@@ -168,15 +184,22 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Reads what happened to balances within the windows of the rules that are about them.
+/// Whether a watch is about a path as a whole.
+fn has_whole(watched: &Watched, subject: &Subject) -> bool {
+    watched.watches.values().any(|watch| watch.is_rolled_up() && watch.is_about(subject))
+}
+
+/// Reads what happened to balances, or to paths as a whole, within the windows of the rules that are
+/// about them.
 async fn activity<'a>(
     connection: &mut PgConnection,
     watched: &Watched,
     subjects: &[&'a Subject],
     now: Timestamp,
+    is_whole: bool,
 ) -> Result<HashMap<(&'a Subject, u32), Activity>, StoreError> {
     let mut wanted: BTreeSet<(&'a Subject, u32)> = BTreeSet::new();
-    for watch in watched.watches.values() {
+    for watch in watched.watches.values().filter(|watch| watch.is_rolled_up() == is_whole) {
         let Some(window) = watch.rule.window() else { continue };
         let about = subjects.iter().filter(|subject| watch.is_about(subject));
         wanted.extend(about.map(|&subject| (subject, window)));
@@ -188,7 +211,10 @@ async fn activity<'a>(
     let since = |window: u32| Timestamp((now.0 - i64::from(window) * SECOND).div_euclid(MINUTE) * MINUTE);
     let columns: Vec<(&Subject, Timestamp)> =
         wanted.iter().map(|&(subject, window)| (subject, since(window))).collect();
-    let found = subjects::activity(connection, &watched.environment, &columns).await?;
+    let found = match is_whole {
+        true => subjects::whole_activity(connection, &watched.environment, &columns).await?,
+        false => subjects::activity(connection, &watched.environment, &columns).await?,
+    };
     // A balance that came a moment ago may be one that nothing is known of yet: it is not idle.
     let with_time = wanted.into_iter().zip(found).filter_map(|((subject, window), activity)| {
         let seconds = u32::try_from((now.0 - since(window).0) / SECOND).unwrap_or(window);

@@ -134,7 +134,8 @@ impl Turn {
         }
         for watched in watched {
             let Some(subjects) = touched.remove(&watched.environment) else { continue };
-            let subjects: Vec<Subject> = with_chains(subjects, &watched.configuration)
+            let subjects = with_chains(subjects, &watched.configuration);
+            let subjects: Vec<Subject> = with_wholes(subjects, watched)
                 .into_iter()
                 .filter(|subject| watched.watches.values().any(|watch| watch.is_about(subject)))
                 .collect();
@@ -158,6 +159,13 @@ fn with_chains(subjects: BTreeSet<Subject>, configuration: &Configuration) -> BT
     });
     let nodes: BTreeSet<Subject> = nodes.collect();
     subjects.into_iter().chain(nodes).collect()
+}
+
+/// What changes of a balance changes the paths above it that are judged as a whole.
+fn with_wholes(subjects: BTreeSet<Subject>, watched: &Watched) -> BTreeSet<Subject> {
+    let of = |subject| watched.watches.values().filter_map(move |watch| watch.whole(subject));
+    let wholes: Vec<Subject> = subjects.iter().flat_map(of).collect();
+    subjects.into_iter().chain(wholes).collect()
 }
 
 /// Reads the watches of all environments. One that cannot be read under the configuration of now,
@@ -245,7 +253,11 @@ impl Sweep {
         let subjects = self.page(connection, watched).await?;
         let is_last = subjects.len() < PAGE_SUBJECTS;
         self.after = subjects.last().cloned();
-        judge(connection, watched, &subjects, turn).await?;
+        let subjects: Vec<Subject> =
+            with_wholes(subjects.into_iter().collect(), watched).into_iter().collect();
+        for page in subjects.chunks(PAGE_SUBJECTS) {
+            judge(connection, watched, page, turn).await?;
+        }
         if is_last {
             (self.after, self.after_alert) = (None, 0);
             (self.environment, self.stage) = match self.stage {

@@ -36,7 +36,8 @@ pub(super) struct ListParameters {
 
 /// Lists alerts, the one that changed last first. A subject, which is a group path's balance or a
 /// stock node, has one open alert of a watch at most; a closed one stays as it is, and another is
-/// opened when it is the case again.
+/// opened when it is the case again. Closed ones are kept for 30 days, or as many as the service was told
+/// with `--alerts-kept-days`.
 #[utoipa::path(
     get, path = "/api/environment/{environmentId}/alerts", tag = "watching", operation_id = "listAlerts",
     params(Environment, ListParameters),

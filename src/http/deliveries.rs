@@ -111,6 +111,9 @@ fn shown(delivery: Delivery) -> Result<Shown, Problem> {
 }
 
 /// Lists the deliveries to a webhook, the latest message first.
+///
+/// They are kept as long as closed alerts, which is 30 days where the service was not told otherwise; those
+/// that are dead three times as long.
 #[utoipa::path(
     get, path = "/api/environment/{environmentId}/webhooks/{name}/deliveries", tag = "watching", operation_id = "listDeliveries",
     params(Named, ListParameters),
@@ -195,7 +198,7 @@ pub(super) struct ReplayRequest {
 }
 
 /// Delivers the messages of a time again, in their order and under the same ids: at most 10,000. Also
-/// such as were before the webhook was.
+/// such as were before the webhook was. They are kept as long as closed alerts.
 #[utoipa::path(
     post, path = "/api/environment/{environmentId}/webhooks/{name}/replay", tag = "watching", operation_id = "replayDeliveries",
     params(Named),

@@ -40,7 +40,8 @@ const ALERTS_MAX: i64 = 256;
 /// Alerts come too, as `event: alert`, their `data:` the `AlertMessage` that webhooks get: those that are
 /// of the organization, product, dimensions and groups asked for, where no operation, actor or reference
 /// is. Where there were any, an `id:` is the event id, a hyphen, and the `sequence` of the last alert's
-/// change; without a hyphen there were none. `after` is about events alone: alerts begin now.
+/// change; without a hyphen there were none. `after` is about events alone: alerts begin now. What was told
+/// of alerts is kept as long as closed ones.
 ///
 /// It begins now, or behind the event id in `Last-Event-ID` or `after`. Whoever reads too slowly is
 /// cut off, as everybody is when the service stops: connect again with the last id, and nothing is

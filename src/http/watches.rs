@@ -28,7 +28,8 @@ use super::{App, Environment};
 
 /// Most watches of an environment.
 const WATCHES_MAX: i64 = 200;
-pub(super) const WATCH: &[&str] = &["name", "organizationId", "productId", "dimensions", "groups", "rule"];
+pub(super) const WATCH: &[&str] =
+    &["name", "organizationId", "productId", "dimensions", "groups", "rollup", "rule"];
 const RULE: &[&str] = &[
     "balanceAtOrBelow",
     "percentLeftAtOrBelow",
@@ -147,7 +148,7 @@ pub(super) async fn get(State(app): State<App>, named: Named) -> Result<Response
 
 /// Makes a watch, or replaces it. What there is already is judged by it within a second or a few, and
 /// from then on whatever changes: alerts open and close. Where the group path of a rule is given, each
-/// balance of it and below it is judged by itself. A watch judges what is there when it looks, some
+/// balance of it and below it is judged by itself; with `rollup`, the path as a whole. A watch judges what is there when it looks, some
 /// times a second; what came and went between two looks is not told. Alerts of what a replaced watch is
 /// not about any more are closed.
 #[utoipa::path(
@@ -215,6 +216,7 @@ pub(super) fn read(body: &[u8], name: Option<&Label>) -> Result<WatchDocument, P
         product_id: form.optional_text("productId").map(Into::into),
         dimensions: map(&mut form, "dimensions"),
         groups: map(&mut form, "groups"),
+        rollup: form.boolean("rollup"),
         rule: RuleDocument::default(),
     };
     if let Some(mut rule) = form.form("rule", RULE)? {

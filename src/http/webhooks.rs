@@ -40,7 +40,8 @@ pub(super) struct WebhookDocument {
     /// Of which watches alerts are sent; without it, of all.
     #[schema(max_items = 200)]
     watches: Option<Vec<String>>,
-    /// Whether messages are sent; true without it. What comes meanwhile waits.
+    /// Whether messages are sent; true without it. What comes meanwhile waits, for as long as closed alerts
+    /// are kept; then it is given up, and listed as dead.
     enabled: Option<bool>,
     /// What messages are signed with: `whsec_` and the Base64 of 24 to 64 random bytes. Without it a new
     /// webhook gets one, and one that is there keeps its own. Beside another, the old one signs too for
@@ -124,9 +125,10 @@ pub(super) async fn known(app: &App, named: &Named) -> Result<Kept, Problem> {
 ///
 /// Delivered is what is answered 2xx. Anything else, a redirect too, is tried again, after 5 seconds,
 /// then after four times as long each time, up to an hour, 12 times in all; then the delivery is dead,
-/// and shown as such. Messages come at least once, those of one product in their order: one that
+/// and shown as such. Each wait is up to a quarter shorter by chance, and longer where an answer of 429 or
+/// 503 asks for that with `Retry-After`, up to a day. Messages come at least once, those of one product in their order: one that
 /// fails holds up those of its product until it is delivered or dead, and no others. `410 Gone` disables
-/// the webhook. The secret is kept in the database as it is, because it must be used as it is; it is
+/// the webhook. What could not be sent for as long as closed alerts are kept is dead too. The secret is kept in the database as it is, because it must be used as it is; it is
 /// shown in the answer that makes the webhook, if it was made for it, and never again.
 #[utoipa::path(
     put, path = "/api/environment/{environmentId}/webhooks/{name}", tag = "watching", operation_id = "putWebhook",

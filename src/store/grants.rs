@@ -26,8 +26,9 @@ const TABLES: &[(&str, &str)] = &[
     ("activity_place", "SELECT, INSERT, UPDATE"),
     ("unmet_demand", "SELECT, INSERT, DELETE"),
     ("watch", "SELECT, INSERT, UPDATE, DELETE"),
-    ("alert", "SELECT, INSERT, UPDATE"),
-    ("notice", "SELECT, INSERT"),
+    ("alert", "SELECT, INSERT, UPDATE, DELETE"),
+    // To lock them is to be able to change them.
+    ("notice", "SELECT, INSERT, UPDATE, DELETE"),
     ("watching", "SELECT, UPDATE"),
     ("webhook", "SELECT, INSERT, UPDATE, DELETE"),
     ("delivery", "SELECT, INSERT, UPDATE, DELETE"),
@@ -52,8 +53,6 @@ const TO_ERASE: &[(&str, &str)] = &[
     ("snapshot", "DELETE"),
     ("snapshot_due", "DELETE"),
     ("activity_place", "DELETE"),
-    ("alert", "DELETE"),
-    ("notice", "DELETE"),
 ];
 
 const SEQUENCES: &[(&str, &str)] = &[

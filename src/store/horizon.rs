@@ -55,7 +55,10 @@ impl Horizon {
 }
 
 /// The last id that was given to an event, whether that is committed or not.
-async fn last_id(connection: &mut PgConnection) -> Result<i64, StoreError> {
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn last_id(connection: &mut PgConnection) -> Result<i64, StoreError> {
     let sequence =
         sqlx::query!("SELECT last_value, is_called FROM ledger_event_id_seq").fetch_one(connection).await?;
     Ok(if sequence.is_called { sequence.last_value } else { 0 })

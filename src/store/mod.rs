@@ -3,10 +3,12 @@
 pub mod activity;
 pub mod alerts;
 pub mod analytics;
+pub mod audit;
 pub mod commit;
 pub mod configuration;
 pub mod erasing;
 pub mod follow;
+pub mod forgetting;
 pub mod grants;
 pub mod history;
 pub mod horizon;

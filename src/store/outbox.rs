@@ -61,7 +61,7 @@ pub(super) async fn enqueue_for(
                          AND l.organization_id = n.organization_id AND l.product_id = n.product_id)
          WHERE n.sequence = ANY($3)
          ON CONFLICT (environment_id, webhook, sequence) DO UPDATE
-         SET state = 'pending', attempts = 0, attempted_at = NULL, status = NULL, error = NULL",
+         SET state = 'pending', since = now(), attempts = 0, attempted_at = NULL, status = NULL, error = NULL",
         environment,
         webhook,
         sequences,
@@ -240,8 +240,10 @@ pub async fn record(
     // Whoever lost the lane may still say that it was delivered, and nothing else.
     if is_ours || state == "delivered" {
         sqlx::query!(
-            "UPDATE delivery SET state = $4, attempts = attempts + 1, attempted_at = now(), status = $5, error = $6
-             WHERE environment_id = $1 AND webhook = $2 AND sequence = $3 AND state = 'pending'",
+            "UPDATE delivery SET state = $4, attempts = attempts + 1, attempted_at = now(), status = $5, error = $6,
+                 since = CASE WHEN state = $4 THEN since ELSE now() END
+             WHERE environment_id = $1 AND webhook = $2 AND sequence = $3
+               AND (state = 'pending' OR state = 'dead' AND $4 = 'delivered')",
             lane.environment,
             lane.webhook,
             sequence,

@@ -8,9 +8,10 @@ use crate::domain::command::Timestamp;
 use crate::domain::dimensions::DimensionPath;
 use crate::domain::groups::GroupPath;
 use crate::domain::name::Value;
+use crate::domain::state::Balance;
 use crate::domain::watch::{Activity, Subject};
 
-use super::{StoreError, text};
+use super::{StoreError, state, text};
 
 struct Row {
     organization_id: String,
@@ -169,6 +170,94 @@ pub async fn places(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Row::subject).collect())
+}
+
+/// Reads group paths as a whole: what they and all paths below them hold at their nodes, summed up.
+/// Answers in the same order; nothing where there is nothing at all.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn wholes(
+    connection: &mut PgConnection,
+    environment: &str,
+    wanted: &[&Subject],
+) -> Result<Vec<Option<Balance>>, StoreError> {
+    let mut found = vec![None; wanted.len()];
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let columns = Columns::of(wanted.iter().copied());
+    let rows = sqlx::query!(
+        r#"SELECT k.place AS "place!", sum(b.allocated)::text AS "allocated!", sum(b.consumed)::text AS "consumed!",
+                  sum(b.cumulative_allocated)::text AS "cumulative_allocated!",
+                  sum(b.cumulative_consumed)::text AS "cumulative_consumed!"
+           FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
+                AS k (organization_id, product_id, dimensions, groups, place)
+           JOIN seen_balance b ON b.environment_id = $1 AND b.organization_id = k.organization_id
+             AND b.product_id = k.product_id AND b.dimensions = k.dimensions::text[]
+             AND b.groups[1:cardinality(k.groups::text[])] = k.groups::text[]
+           GROUP BY k.place"#,
+        environment,
+        &columns.organizations as &[&str],
+        &columns.products as &[&str],
+        &columns.paths,
+        &columns.groups,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let texts = [&row.allocated, &row.consumed, &row.cumulative_allocated, &row.cumulative_consumed];
+        found[row.place as usize - 1] = Some(state::balance(texts)?);
+    }
+    Ok(found)
+}
+
+/// Reads what happened to group paths as a whole, as [`activity`] does for each by itself. What was
+/// moved about below a path is taken in by it too.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn whole_activity(
+    connection: &mut PgConnection,
+    environment: &str,
+    wanted: &[(&Subject, Timestamp)],
+) -> Result<Vec<Option<Activity>>, StoreError> {
+    let columns = Columns::of(wanted.iter().map(|&(subject, _)| subject));
+    let since: Vec<OffsetDateTime> = wanted.iter().map(|&(_, since)| text::time(since)).collect();
+    let rows = sqlx::query!(
+        r#"SELECT k.place AS "place!",
+                  sum(p.totals[3] - coalesce(o.totals[3], 0))::text AS "consumed!",
+                  sum(p.totals[1] + p.totals[4] - coalesce(o.totals[1] + o.totals[4], 0))::text AS "taken_in!",
+                  sum(p.totals[6] - coalesce(o.totals[6], 0))::text AS "unmet!"
+           FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[]) WITH ORDINALITY
+                AS k (organization_id, product_id, dimensions, groups, since, place)
+           JOIN seen_activity_place p ON p.environment_id = $1 AND p.organization_id = k.organization_id
+             AND p.product_id = k.product_id AND p.dimensions = k.dimensions::text[]
+             AND p.groups[1:cardinality(k.groups::text[])] = k.groups::text[]
+           LEFT JOIN LATERAL (
+               SELECT a.totals FROM activity a WHERE a.place_id = p.place_id AND a.minute < k.since
+               ORDER BY a.minute DESC LIMIT 1
+           ) o ON true
+           GROUP BY k.place"#,
+        environment,
+        &columns.organizations as &[&str],
+        &columns.products as &[&str],
+        &columns.paths,
+        &columns.groups,
+        &since,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found = vec![None; wanted.len()];
+    for row in rows {
+        found[row.place as usize - 1] = Some(Activity {
+            consumed: text::quantity(&row.consumed)?,
+            taken_in: text::quantity(&row.taken_in)?,
+            unmet: text::quantity(&row.unmet)?,
+            ..Activity::default()
+        });
+    }
+    Ok(found)
 }
 
 /// Reads what happened at group paths since times of their own: whole minutes, the ends of which

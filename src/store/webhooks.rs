@@ -268,33 +268,37 @@ pub async fn replay(
     most: i64,
 ) -> Result<Option<u64>, StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    let sequences =
-        match replay {
-            Replay::One(sequence) => sqlx::query_scalar!(
-                "SELECT sequence FROM delivery WHERE environment_id = $1 AND webhook = $2 AND sequence = $3",
+    // Locked, so that none is forgotten before it is enqueued.
+    let sequences = match replay {
+        Replay::One(sequence) => {
+            sqlx::query_scalar!(
+                "SELECT n.sequence FROM delivery d JOIN notice n ON n.sequence = d.sequence
+                 WHERE d.environment_id = $1 AND d.webhook = $2 AND d.sequence = $3
+                 FOR KEY SHARE OF n",
                 environment,
                 webhook,
                 sequence,
             )
             .fetch_all(&mut *transaction)
-            .await?,
-            Replay::Between(from, to) => {
-                sqlx::query_scalar!(
-                    "SELECT n.sequence FROM notice n
+            .await?
+        }
+        Replay::Between(from, to) => {
+            sqlx::query_scalar!(
+                "SELECT n.sequence FROM notice n
                  JOIN webhook w ON w.environment_id = n.environment_id AND w.name = $2
                  WHERE n.environment_id = $1 AND n.happened_at BETWEEN $3 AND $4
                    AND (w.watches IS NULL OR n.watch = ANY(w.watches))
-                 LIMIT $5",
-                    environment,
-                    webhook,
-                    text::time(from),
-                    text::time(to),
-                    most + 1,
-                )
-                .fetch_all(&mut *transaction)
-                .await?
-            }
-        };
+                 LIMIT $5 FOR KEY SHARE OF n",
+                environment,
+                webhook,
+                text::time(from),
+                text::time(to),
+                most + 1,
+            )
+            .fetch_all(&mut *transaction)
+            .await?
+        }
+    };
     if sequences.len() as i64 > most {
         return Ok(None);
     }

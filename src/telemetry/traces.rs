@@ -5,6 +5,8 @@
 //! span of each is made of times that are known by then anyway, and put in a queue that drops what
 //! it has no room for, and counts it.
 //!
+//! An attempt to deliver to a webhook is a trace of its own.
+//!
 //! A batch has many requests, and a span has one parent. The batch's span is a child of the first of
 //! its requests that is in a trace, so that there is one trace from that request to the commit, and
 //! it has links to the others, as OpenTelemetry's conventions have it for batches. What these others
@@ -51,6 +53,13 @@ pub struct Link {
     pub trace: TraceId,
     /// It.
     pub span: SpanId,
+}
+
+impl Link {
+    /// The header `traceparent` for who is asked within the span, which is recorded.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-01", self.trace, self.span)
+    }
 }
 
 /// The trace that a request is in.

@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("telemetry", &[]),
     ("settings", &["domain", "oidc", "otlp", "http", "engine", "follow", "deliver"]),
     ("demo", &["app", "engine", "store", "domain"]),
-    ("check", &["app", "settings", "http", "oidc", "otlp", "store"]),
+    ("check", &["app", "settings", "deliver", "http", "oidc", "otlp", "store"]),
     (
         "app",
         &[

@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::process::{Program, run_ringfence, signal};
 use super::support::{Service, database, eventually, url};
@@ -51,9 +51,13 @@ mod tempdir {
 
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named("authority")
+    }
+
+    pub fn named(name: &str) -> Authority {
         let authority = Authority { dir: tempdir::Dir::new() };
         fs::write(authority.path("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-        authority.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority");
+        authority.openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN={name}"));
         authority
     }
 
@@ -75,6 +79,18 @@ impl Authority {
 
     fn certificate(&self, name: &str) -> CertificateDer<'static> {
         CertificateDer::from_pem_file(self.path(name)).unwrap()
+    }
+
+    /// Who answers with what was signed as `name`.
+    pub fn acceptor(&self, name: &str) -> TlsAcceptor {
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate(&format!("{name}.pem"))], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     fn connector(&self) -> TlsConnector {

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::collector::{Collector, Span};
+use super::receiver::Receiver;
 use super::requests::{allocation, consumption, stock};
 use super::support::{Answer, Service, bicycles, database, eventually};
 
@@ -175,4 +176,57 @@ async fn a_collector_that_hangs_or_is_gone_slows_nobody() {
         assert!(began.elapsed() < Duration::from_secs(20), "{endpoint}: {:?}", began.elapsed());
     }
     assert!(!hanging.messages().is_empty());
+}
+
+#[tokio::test]
+async fn an_attempt_to_deliver_is_a_trace_that_its_receiver_is_told() {
+    let collector = Collector::start().await;
+    let receiver = Receiver::answering(|_, before| [503, 204][before.min(1)]).await;
+    let traced = ["--otlp-endpoint", &collector.url, "--trace-ratio", "1"];
+    let quick = ["--allow-private-webhooks", "--webhook-retry-ms", "20"];
+    let service = service(&[&traced[..], &quick].concat()).await;
+    assert_eq!(service.put("webhooks/one", &json!({"url": receiver.url})).await.status, 200);
+    service.watch("low", json!({"balanceAtOrBelow": 5})).await;
+    service.grant("allocation/allocate", allocation("a", "Online", 1)).await;
+    let delivered = || -> Vec<Span> {
+        collector.spans().into_iter().filter(|span| span.text("name") == "deliver").collect()
+    };
+    eventually("two attempts are told", async || delivered().len() == 2).await;
+    let spans = delivered();
+    let messages = receiver.messages();
+    assert_eq!(messages.len(), 2);
+    for ((message, status), before) in messages.iter().zip(["503", "204"]).zip(["0", "1"]) {
+        let told = message.header("traceparent");
+        let span = spans
+            .iter()
+            .find(|span| told == format!("00-{}-{}-01", span.text("traceId"), span.text("spanId")));
+        let span = span.unwrap_or_else(|| panic!("{told} is none of {spans:#?}"));
+        assert_eq!((span.text("parentSpanId"), &span.0["kind"]), ("", &json!(3)));
+        assert_eq!(span.attribute("http.response.status_code"), status);
+        assert_eq!(span.attribute("http.request.resend_count"), before);
+        assert_eq!(span.attribute("messaging.message.id"), message.id());
+        assert_eq!(span.attribute("ringfence.webhook"), "one");
+        let has_failed = span.0["status"]["code"] == 2;
+        assert_eq!(has_failed, status == "503", "{span:?}");
+        assert_eq!(span.attribute("error.type"), if has_failed { json!("503") } else { Value::Null });
+        assert!(span.times().0 < span.times().1, "{span:?}");
+    }
+    assert_ne!(spans[0].text("traceId"), spans[1].text("traceId"));
+    service.stop().await;
+}
+
+/// A share of none: nothing is recorded, and nobody is told of a trace that there is not.
+#[tokio::test]
+async fn an_attempt_that_is_not_recorded_tells_of_no_trace() {
+    let collector = Collector::start().await;
+    let receiver = Receiver::start().await;
+    let traced = ["--otlp-endpoint", &collector.url, "--trace-ratio", "0", "--allow-private-webhooks"];
+    let service = service(&traced).await;
+    assert_eq!(service.put("webhooks/one", &json!({"url": receiver.url})).await.status, 200);
+    service.watch("low", json!({"balanceAtOrBelow": 5})).await;
+    service.grant("allocation/allocate", allocation("a", "Online", 1)).await;
+    eventually("it comes", async || receiver.messages().len() == 1).await;
+    assert_eq!(receiver.messages()[0].headers.get("traceparent"), None);
+    service.stop().await;
+    assert!(collector.spans().iter().all(|span| span.text("name") != "deliver"));
 }

@@ -9,6 +9,8 @@ use super::requests::{
 };
 use super::support::{Answer, Service, bicycles, eventually};
 
+mod rolled_up;
+
 const ENVIRONMENT: &str = "/api/environment/test";
 
 impl Service {

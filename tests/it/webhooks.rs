@@ -9,6 +9,11 @@ use super::receiver::{Message, NEVER, Receiver};
 use super::requests::{JSON, allocation, changed, pointers, problem, stock};
 use super::support::{Service, bicycles, database, eventually};
 
+mod bounds;
+mod forgetting;
+mod retries;
+mod secure;
+
 /// Settings under which failures are over soon.
 const QUICK: [&str; 7] = [
     "--allow-private-webhooks",
@@ -96,6 +101,7 @@ async fn a_message_is_signed_and_says_what_the_alert_says() {
     assert_eq!(message.header("content-type"), "application/json");
     assert_eq!(message.header("host"), format!("127.0.0.1:{}", receiver.port));
     assert!(message.is_signed_with(&secret), "{message:?}");
+    assert_eq!(message.headers.get("traceparent"), None, "there are no traces");
     assert!(!message.is_signed_with("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="));
     let alert = service.read("alerts").await[0].clone();
     let expected = json!({"type": "alert.opened", "timestamp": alert["openedAt"], "data": alert});

@@ -28,6 +28,10 @@ pub struct WatchDocument {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     pub groups: BTreeMap<String, String>,
+    /// With `groups`: whether that path is judged as a whole instead, its balance and all below it summed
+    /// up, at each stock node. False without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollup: Option<bool>,
     /// What is watched for.
     pub rule: RuleDocument,
 }
@@ -92,6 +96,10 @@ impl Watch {
                 return Err(invalid("/groups", "are of no stock node, and overAllocated watches those"));
             }
             scope.groups = Some(configuration.groups().path("/groups", &pairs(&document.groups))?);
+        }
+        scope.is_rolled_up = document.rollup == Some(true);
+        if scope.is_rolled_up && scope.groups.is_none() {
+            return Err(invalid("/rollup", "needs groups: the path that is judged as a whole"));
         }
         let path = configuration.path(None, &pairs(&document.dimensions))?;
         let is_given = |name: &Name| document.dimensions.keys().any(|given| name.matches(given));
