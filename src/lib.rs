@@ -245,8 +245,12 @@
 //! **Each instance counts rates for itself**, in one number per bucket that is exchanged without a lock:
 //! N instances let in N times as much, and whoever runs them divides. To count together would cost every
 //! request a question to others, for a limit that is to keep one client from taking everybody's place and
-//! need not be exact. A bucket holds one second's worth, so that no burst outlasts it. Who is nobody
+//! need not be exact. A key may have rates of its own, which came with it when it was read. A bucket holds one second's worth, so that no burst outlasts it. Who is nobody
 //! is counted nowhere, and whoever is somebody is counted before their body is read. See `http/rates.rs`.
+//!
+//! **What is wrong with a command line is found by reading it again.** The parser ends at its first error, and
+//! to parse by ourselves would be a second truth of what there is. So where it refuses, each value is read alone by
+//! the parser's own rule, and what remains is parsed and checked as a start is. See `settings/misread.rs`.
 //!
 //! **A reservation's id is made from its event's name**, so that a repeat and a replay make the same,
 //! and the core needs no randomness.

@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode, header};
 use utoipa::IntoParams;
 
 use crate::domain::refusal::{Fault, Refusal, pointer};
-use crate::domain::watch::{Shown, State as AlertState};
+use crate::domain::watch::{Label, Shown, State as AlertState};
 use crate::store::alerts::{self, Wanted};
 use crate::store::{self, Sight};
 
@@ -85,7 +85,10 @@ pub(super) fn read(query: Option<&str>) -> Result<(Page, Wanted), Problem> {
             None
         }
     };
-    let watch = parameters.take_one("watch").map(|name| name.to_ascii_lowercase());
+    let watch = parameters.take_one("watch").and_then(|name| {
+        let label = Label::parse(&name).map_err(|why| parameters.faults.push(Fault::new("/watch", why)));
+        Some(label.ok()?.as_str().to_owned())
+    });
     let before = before(&page, &mut parameters.faults);
     finish(parameters, &["state", "watch", "limit", "after"])?;
     Ok((page, Wanted { is_open, watch, before }))

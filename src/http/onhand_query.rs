@@ -156,8 +156,11 @@ impl Parameters {
 
     pub(super) fn page(&mut self, query: Option<&str>) -> Page {
         let limit = self.take_limit();
-        let after =
-            self.take_one("after").map(|text| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default());
+        let after = self.take_one("after").map(|text| {
+            let texts = serde_json::from_str::<Vec<String>>(&text).ok();
+            // PostgreSQL has no text with a NUL, so no page ended at one.
+            texts.filter(|texts| !texts.iter().any(|text| text.contains('\0'))).unwrap_or_default()
+        });
         Page { limit, after, query: query.unwrap_or_default().to_owned() }
     }
 

@@ -303,6 +303,9 @@ async fn watches_are_kept_shown_and_refused_in_words() {
     problem(&service.delete("watches/high").await, "unknown-watch");
     problem(&service.get("/api/environment/nowhere/watches").await, "unknown-environment");
     problem(&service.get(&format!("{ENVIRONMENT}/alerts?state=ajar")).await, "invalid-request");
+    problem(&service.get(&format!("{ENVIRONMENT}/alerts?watch=a%00")).await, "invalid-request");
+    let after_nothing = format!(r"{ENVIRONMENT}/keys?after=%5B%22\u0000%22,%22%22%5D");
+    problem(&service.get(&after_nothing).await, "invalid-request");
     problem(&service.get(&format!("{ENVIRONMENT}/alerts?watches=low")).await, "unknown-property");
     assert_eq!(service.delete("watches/low").await.status, 204);
     assert_eq!(service.read("watches").await, json!([]));
