@@ -53,6 +53,17 @@ pub async fn reached(connection: &mut PgConnection, name: &str) -> Result<i64, S
     Ok(reached.unwrap_or(0))
 }
 
+/// Reads the last event that anybody took; 0 where nothing was. Nobody takes what is not settled, so
+/// everything up to it is.
+///
+/// # Errors
+/// When the database does not answer.
+pub(super) async fn furthest(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    let reached =
+        sqlx::query_scalar!("SELECT max(reached_event_id) FROM follower").fetch_one(connection).await?;
+    Ok(reached.unwrap_or(0))
+}
+
 /// Keeps all who follow from taking anything, until the transaction ends: for who erases what they
 /// keep. Waits for those that are in the middle of it.
 ///

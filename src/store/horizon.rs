@@ -11,6 +11,9 @@
 //!
 //! The order of 1 and 2 is what makes it true. Writers know nothing of it and pay nothing, and who
 //! does not write to the ledger holds nothing up, however long their transaction is open.
+//!
+//! Where one of them hangs, what was settled before still is: whatever this reader found, and whatever
+//! any instance that follows the ledger took, which outlives them all (`store/follow.rs`).
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use super::StoreError;
+use super::{StoreError, follow};
 
 /// Between two looks at who still writes. A batch takes a few milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -34,7 +37,7 @@ impl Horizon {
     /// every statement that begins after this. (So not by a transaction that keeps to one
     /// snapshot, unless it takes it later.) It waits for those who are writing, a few
     /// milliseconds as a rule; where one of them takes longer than `within`, it is what was
-    /// reached the time before.
+    /// reached the time before, or what anybody took who follows the ledger.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -45,8 +48,9 @@ impl Horizon {
             return Ok(last);
         }
         if !all_ended(connection, within).await? {
+            let taken = follow::furthest(connection).await?;
             // A server that took over may have given fewer ids than the one before.
-            return Ok(before.min(last));
+            return Ok(before.max(taken).min(last));
         }
         make_sure(connection).await?;
         self.reached.store(last, Ordering::Relaxed);

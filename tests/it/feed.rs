@@ -105,7 +105,7 @@ impl Reader {
         tokio::time::timeout(PATIENCE, next).await.expect("an event comes")
     }
 
-    async fn events(&mut self, count: usize) -> Vec<Value> {
+    pub async fn events(&mut self, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
         while events.len() < count {
             events.push(self.event().await.expect("the stream goes on"));

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use ringfence::store::horizon::Horizon;
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use super::support::database;
+use super::history::{EVENTS, names};
+use super::requests::{allocation, changed, event, problem, stock, without};
+use super::support::{Service, bicycles, database, eventually};
 
 /// Longer than a busy machine takes for a statement.
 const LONG: Duration = Duration::from_secs(20);
@@ -102,4 +105,67 @@ async fn it_does_not_wait_for_whoever_came_later_or_does_not_write_to_the_ledger
     });
     assert_eq!(reached.unwrap(), hangs);
     next.rollback().await.unwrap();
+}
+
+/// Waits until somebody who follows the ledger has taken an event.
+async fn is_taken(connection: &mut PgConnection, event_id: i64) {
+    eventually("it is taken", async || {
+        let taken: Option<i64> = sqlx::query_scalar("SELECT max(reached_event_id) FROM follower")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        taken.unwrap_or_default() >= event_id
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_a_writer_hangs_an_instance_that_was_restarted_shows_what_was_settled_before() {
+    let database = database().await;
+    let mut connection = connect(&database).await;
+    let restarted = Service::start_on(database.clone(), &[]).await;
+    let other = Service::start_on(database.clone(), &[]).await;
+    assert_eq!(restarted.configure(bicycles()).await.status, 200);
+    restarted.grant("onhand", stock("in", 10)).await;
+    other.grant("allocation/allocate", allocation("share", "Online", 4)).await;
+    let settled = other.events("").await;
+    let last = settled.last().unwrap()["eventId"].as_i64().unwrap();
+    is_taken(&mut connection, last).await;
+
+    let mut slow = connect(&database).await;
+    let mut hanging = slow.begin().await.unwrap();
+    insert(&mut hanging, "hangs").await;
+    other.grant("allocation/allocate", allocation("later", "Online", 1)).await;
+    restarted.stop().await;
+    let restarted = Service::start_on(database.clone(), &[]).await;
+    for service in [&restarted, &other] {
+        let answer = service.get(EVENTS).await;
+        assert_eq!(answer.json().as_array().unwrap(), &settled, "what was settled, and not what came later");
+        assert_eq!(answer.header("ringfence-horizon"), Some(&*last.to_string()));
+        let mut reader = super::feed::Reader::open(&service.base, "after=0", None).await;
+        assert_eq!(reader.events(2).await, settled);
+        let asked = |event_id: i64| changed(without(event("", json!({})), "id"), json!({"asOf": event_id}));
+        let then = service.post("allocation/query", asked(last)).await;
+        assert_eq!(then.json()[0]["quantities"]["@iv"]["@allocated"], 4, "{}", then.text);
+        problem(&service.post("allocation/query", asked(last + 2)).await, "overloaded");
+    }
+    hanging.commit().await.unwrap();
+    for service in [restarted, other] {
+        assert_eq!(names(&service.events("").await), ["in", "share", "hangs", "later"]);
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_settled_long_after_anybody_asked_is_shown_while_a_writer_hangs() {
+    let service = Service::with_stock(10).await;
+    let mut connection = connect(&service.database).await;
+    assert_eq!(service.named("").await, ["stock"]);
+    let granted = service.grant("allocation/allocate", allocation("share", "Online", 4)).await;
+    is_taken(&mut connection, granted["eventId"].as_i64().unwrap()).await;
+    let mut hanging = connection.begin().await.unwrap();
+    insert(&mut hanging, "hangs").await;
+    assert_eq!(service.named("").await, ["stock", "share"]);
+    hanging.rollback().await.unwrap();
+    service.stop().await;
 }
