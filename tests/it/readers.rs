@@ -72,7 +72,7 @@ async fn a_question_cut_off_wherever_it_waits_leaves_nobody_in_the_past() {
         }
         if let Some(answer) = answer {
             assert_eq!(answer.unwrap(), latest - 2);
-            assert!(waits > 3, "there is a wait for the beginning, the question and the end");
+            assert!(waits > 1, "it was cut off while it waited");
             break;
         }
     }
