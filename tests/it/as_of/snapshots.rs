@@ -231,35 +231,3 @@ async fn a_copy_of_the_books_that_lacks_an_event_which_commits_late_is_not_kept(
     one.stop().await;
     other.stop().await;
 }
-
-#[tokio::test]
-async fn copies_are_whole_while_two_instances_write_at_unrelated_places_of_a_product() {
-    let database = database().await;
-    let services =
-        [Service::start_on(database.clone(), &[]).await, Service::start_on(database.clone(), &[]).await];
-    assert_eq!(services[0].configure(bicycles()).await.status, 200);
-    let mut connection = alone(&services[0]).await;
-    services[0].grant("onhand", stock("first", 1)).await;
-    let horizon = ringfence::store::horizon::Horizon::default();
-    let writing = async |service: &Service, site: &str| {
-        for index in 0..200 {
-            let place = json!({"siteId": site, "locationId": "1"});
-            let body = changed(stock(&format!("{site} {index}"), 1), json!({"dimensions": place}));
-            service.grant("onhand", body).await;
-        }
-    };
-    let following = async {
-        let mut after = 0;
-        while last_event(&mut connection).await < 401 {
-            let until = horizon.read(&mut connection, std::time::Duration::from_secs(20)).await.unwrap();
-            follow_by(&mut connection, (after, until), Source::Books, 1).await;
-            after = until;
-        }
-    };
-    tokio::join!(writing(&services[0], "1"), writing(&services[1], "2"), following);
-    assert!(snapshots(&mut connection, "Bike").await > 20);
-    services[0].verify().await;
-    for service in services {
-        service.stop().await;
-    }
-}
