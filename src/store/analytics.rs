@@ -46,7 +46,7 @@ pub struct Wanted<'a> {
 pub struct Found {
     /// The last event that is in it.
     pub reached: i64,
-    /// The spots, in the order of their keys. None of those that have nothing and saw nothing.
+    /// The spots, in the order of their owners and products. None of those that have nothing and saw nothing.
     pub courses: Vec<Course>,
     /// By place: the totals at the end of the buckets in which anything was done.
     pub buckets: HashMap<i64, BTreeMap<Timestamp, Totals>>,
@@ -78,8 +78,9 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
     let (dimensions, dimension_values) = filter(wanted.dimensions);
     let (groups, group_values) = filter(wanted.groups);
     let ((first_organization, first_product), (last_organization, last_product)) = wanted.products;
-    // What was done last before a border is all that was done by then: it is read of nothing else. Totals
-    // come as the literals of their arrays, which costs the database half of what arrays of texts do.
+    // What was done last before a border is all that was done by then: it is read of nothing else, and of
+    // nothing that began behind the border. Totals come as the literals of their arrays, which costs the
+    // database half of what arrays of texts do.
     let rows = sqlx::query!(
         r#"SELECT p.place_id, p.organization_id, p.product_id, p.dimensions, p.groups, p.minute,
                   CASE WHEN p.minute >= $9 THEN f.totals::text END AS from, f.last_consumed_at AS consumed_before_at,
@@ -89,12 +90,14 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
            FROM activity_place p
            LEFT JOIN LATERAL (SELECT a.totals, a.last_consumed_at FROM activity a
                               WHERE a.place_id = p.place_id AND a.minute < $9 AND p.minute >= $9
+                                AND coalesce(p.first_minute, '-infinity') < $9
                               ORDER BY a.minute DESC LIMIT 1) f ON true
            LEFT JOIN LATERAL (SELECT a.totals, a.last_consumed_at FROM activity a
                               WHERE a.place_id = p.place_id AND a.minute < $10::timestamptz AND p.minute >= $10::timestamptz
                               ORDER BY a.minute DESC LIMIT 1) t ON true
            LEFT JOIN LATERAL (SELECT a.totals[3] AS consumed FROM activity a
                               WHERE a.place_id = p.place_id AND a.minute < $11 AND p.minute >= $11
+                                AND coalesce(p.first_minute, '-infinity') < $11
                               ORDER BY a.minute DESC LIMIT 1) w ON true
            WHERE (p.environment_id, p.organization_id, p.product_id) >= ($1, $2, $3)
              AND (p.environment_id, p.organization_id, p.product_id) <= ($1, $4, $5)
@@ -106,7 +109,7 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
                   OR NOT EXISTS (SELECT FROM unnest($12, $13::text[]) AS g (place, value)
                                  WHERE p.groups[g.place] IS DISTINCT FROM g.value))
              AND (p.minute >= $9 OR p.totals[1] - p.totals[2] - p.totals[3] + p.totals[4] - p.totals[5] <> 0)
-           ORDER BY p.environment_id, p.organization_id, p.product_id, p.dimensions, p.groups
+           ORDER BY p.environment_id, p.organization_id, p.product_id
            LIMIT $14"#,
         wanted.environment,
         first_organization,
