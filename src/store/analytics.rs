@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use sqlx::{Connection, PgConnection};
-use time::OffsetDateTime;
 
 use crate::domain::activity::{Kept, Totals};
 use crate::domain::analytics::{Course, Pace};
 use crate::domain::command::{ProductKey, Timestamp};
 use crate::domain::name::Value;
+use crate::domain::quantity::Quantity;
 
 use super::{StoreError, activity, follow, text};
 
@@ -74,43 +74,78 @@ fn filter(values: &[(usize, Value)]) -> (Vec<i32>, Vec<&str>) {
     values.iter().map(|(place, value)| (*place as i32 + 1, value.as_str())).unzip()
 }
 
+/// The lines of the spots that are asked for, a text for each column of the statement: a row for each spot
+/// costs the service more on its way than all that is done with it then. No value has a control character,
+/// so a line ends with one, and so does each value of a path.
+struct Columns {
+    places: String,
+    organizations: String,
+    products: String,
+    paths: String,
+    groups: String,
+    minutes: String,
+    froms: String,
+    consumed_before_from: String,
+    tos: String,
+    last_consumed: String,
+    consumed_before_window: String,
+}
+
 async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Vec<Course>, StoreError> {
     let (dimensions, dimension_values) = filter(wanted.dimensions);
     let (groups, group_values) = filter(wanted.groups);
     let ((first_organization, first_product), (last_organization, last_product)) = wanted.products;
     // What was done last before a border is all that was done by then: it is read of nothing else, and of
     // nothing that began behind the border. Totals come as the literals of their arrays, which costs the
-    // database half of what arrays of texts do.
-    let rows = sqlx::query!(
-        r#"SELECT p.place_id, p.organization_id, p.product_id, p.dimensions, p.groups, p.minute,
-                  CASE WHEN p.minute >= $9 THEN f.totals::text END AS from, f.last_consumed_at AS consumed_before_at,
-                  CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.totals::text ELSE t.totals::text END AS to,
-                  CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.last_consumed_at ELSE t.last_consumed_at END AS last_consumed_at,
-                  w.consumed::text AS consumed_before
-           FROM activity_place p
-           LEFT JOIN LATERAL (SELECT a.totals, a.last_consumed_at FROM activity a
-                              WHERE a.place_id = p.place_id AND a.minute < $9 AND p.minute >= $9
-                                AND coalesce(p.first_minute, '-infinity') < $9
-                              ORDER BY a.minute DESC LIMIT 1) f ON true
-           LEFT JOIN LATERAL (SELECT a.totals, a.last_consumed_at FROM activity a
-                              WHERE a.place_id = p.place_id AND a.minute < $10::timestamptz AND p.minute >= $10::timestamptz
-                              ORDER BY a.minute DESC LIMIT 1) t ON true
-           LEFT JOIN LATERAL (SELECT a.totals[3] AS consumed FROM activity a
-                              WHERE a.place_id = p.place_id AND a.minute < $11 AND p.minute >= $11
-                                AND coalesce(p.first_minute, '-infinity') < $11
-                              ORDER BY a.minute DESC LIMIT 1) w ON true
-           WHERE (p.environment_id, p.organization_id, p.product_id) >= ($1, $2, $3)
-             AND (p.environment_id, p.organization_id, p.product_id) <= ($1, $4, $5)
-             AND ($6::text IS NULL OR p.product_id = $6)
-             AND (cardinality($7::int[]) = 0
-                  OR NOT EXISTS (SELECT FROM unnest($7, $8::text[]) AS g (place, value)
-                                 WHERE coalesce(p.dimensions[g.place], '') <> g.value))
-             AND (cardinality($12::int[]) = 0
-                  OR NOT EXISTS (SELECT FROM unnest($12, $13::text[]) AS g (place, value)
-                                 WHERE p.groups[g.place] IS DISTINCT FROM g.value))
-             AND (p.minute >= $9 OR p.totals[1] - p.totals[2] - p.totals[3] + p.totals[4] - p.totals[5] <> 0)
-           ORDER BY p.environment_id, p.organization_id, p.product_id
-           LIMIT $14"#,
+    // database half of what arrays of texts do; and what is behind a CASE costs nothing where it is not so,
+    // as a join that finds nothing does. Times come as microseconds.
+    let columns = sqlx::query_as!(
+        Columns,
+        r#"SELECT coalesce(string_agg(s.place_id::text, E'\n'), '') AS "places!",
+                  coalesce(string_agg(s.organization_id, E'\n'), '') AS "organizations!",
+                  coalesce(string_agg(s.product_id, E'\n'), '') AS "products!",
+                  coalesce(string_agg(s.dimensions, E'\n'), '') AS "paths!",
+                  coalesce(string_agg(s.groups, E'\n'), '') AS "groups!",
+                  coalesce(string_agg((extract(epoch FROM s.minute)::bigint * 1000000)::text, E'\n'), '') AS "minutes!",
+                  coalesce(string_agg(coalesce(s.from, ''), E'\n'), '') AS "froms!",
+                  coalesce(string_agg(coalesce((extract(epoch FROM s.consumed_before_at) * 1000000)::bigint::text, ''), E'\n'), '')
+                      AS "consumed_before_from!",
+                  coalesce(string_agg(coalesce(s.to, ''), E'\n'), '') AS "tos!",
+                  coalesce(string_agg(coalesce((extract(epoch FROM s.last_consumed_at) * 1000000)::bigint::text, ''), E'\n'), '')
+                      AS "last_consumed!",
+                  coalesce(string_agg(coalesce(s.consumed_before, ''), E'\n'), '') AS "consumed_before_window!"
+           FROM (
+               SELECT p.place_id, p.organization_id, p.product_id, array_to_string(p.dimensions, E'\x1f') AS dimensions,
+                      array_to_string(p.groups, E'\x1f') AS groups, p.minute,
+                      CASE WHEN p.minute >= $9 AND coalesce(p.first_minute, '-infinity') < $9
+                           THEN (SELECT a.totals::text FROM activity a WHERE a.place_id = p.place_id AND a.minute < $9
+                                 ORDER BY a.minute DESC LIMIT 1) END AS from,
+                      CASE WHEN p.minute >= $9 AND coalesce(p.first_minute, '-infinity') < $9
+                           THEN (SELECT a.last_consumed_at FROM activity a WHERE a.place_id = p.place_id AND a.minute < $9
+                                 ORDER BY a.minute DESC LIMIT 1) END AS consumed_before_at,
+                      CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.totals::text
+                           ELSE (SELECT a.totals::text FROM activity a WHERE a.place_id = p.place_id AND a.minute < $10::timestamptz
+                                 ORDER BY a.minute DESC LIMIT 1) END AS to,
+                      CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.last_consumed_at
+                           ELSE (SELECT a.last_consumed_at FROM activity a WHERE a.place_id = p.place_id AND a.minute < $10::timestamptz
+                                 ORDER BY a.minute DESC LIMIT 1) END AS last_consumed_at,
+                      CASE WHEN p.minute >= $11 AND coalesce(p.first_minute, '-infinity') < $11
+                           THEN (SELECT a.totals[3]::text FROM activity a WHERE a.place_id = p.place_id AND a.minute < $11
+                                 ORDER BY a.minute DESC LIMIT 1) END AS consumed_before
+               FROM activity_place p
+               WHERE (p.environment_id, p.organization_id, p.product_id) >= ($1, $2, $3)
+                 AND (p.environment_id, p.organization_id, p.product_id) <= ($1, $4, $5)
+                 AND ($6::text IS NULL OR p.product_id = $6)
+                 AND (cardinality($7::int[]) = 0
+                      OR NOT EXISTS (SELECT FROM unnest($7, $8::text[]) AS g (place, value)
+                                     WHERE coalesce(p.dimensions[g.place], '') <> g.value))
+                 AND (cardinality($12::int[]) = 0
+                      OR NOT EXISTS (SELECT FROM unnest($12, $13::text[]) AS g (place, value)
+                                     WHERE p.groups[g.place] IS DISTINCT FROM g.value))
+                 AND (p.minute >= $9 OR p.totals[1] - p.totals[2] - p.totals[3] + p.totals[4] - p.totals[5] <> 0)
+               ORDER BY p.environment_id, p.organization_id, p.product_id
+               LIMIT $14
+           ) s"#,
         wanted.environment,
         first_organization,
         first_product,
@@ -126,37 +161,76 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
         &group_values as &[&str],
         wanted.most,
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    let totals = |text: Option<String>, last: Option<OffsetDateTime>| match text {
-        Some(text) => activity::totals(&text, last),
-        None => Ok(Totals::default()),
-    };
-    rows.into_iter()
-        .map(|row| {
-            let minute = text::timestamp(row.minute);
-            let to = totals(row.to, row.last_consumed_at)?;
-            let from = match minute < wanted.from {
-                true => to,
-                false => totals(row.from, row.consumed_before_at)?,
-            };
-            let consumed_before_window = match row.consumed_before {
-                _ if minute < wanted.window_from => to.consumed,
-                Some(text) => text::quantity(&text)?,
-                None => Default::default(),
-            };
-            Ok(Course {
-                place_id: row.place_id,
-                organization: Value::stored(&row.organization_id),
-                product: Value::stored(&row.product_id),
-                path: text::values(&row.dimensions),
-                groups: text::values(&row.groups),
-                from,
+    let (from, window_from) = (wanted.from, wanted.window_from);
+    // To read thousands of lines takes long enough that others' requests would wait for it.
+    let reading = tokio::task::spawn_blocking(move || columns.courses(from, window_from));
+    reading.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+}
+
+impl Columns {
+    fn courses(&self, from: Timestamp, window_from: Timestamp) -> Result<Vec<Course>, StoreError> {
+        if self.places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut organizations = self.organizations.split('\n');
+        let mut products = self.products.split('\n');
+        let (mut paths, mut groups) = (self.paths.split('\n'), self.groups.split('\n'));
+        let mut minutes = self.minutes.split('\n');
+        let (mut froms, mut tos) = (self.froms.split('\n'), self.tos.split('\n'));
+        let mut consumed_before_from = self.consumed_before_from.split('\n');
+        let mut last_consumed = self.last_consumed.split('\n');
+        let mut consumed_before_window = self.consumed_before_window.split('\n');
+        let mut courses = Vec::new();
+        for place in self.places.split('\n') {
+            let minute = time(next(&mut minutes)?)?.unwrap_or(Timestamp(0));
+            let to = totals(next(&mut tos)?, next(&mut last_consumed)?)?;
+            let of_then = totals(next(&mut froms)?, next(&mut consumed_before_from)?)?;
+            let consumed = next(&mut consumed_before_window)?;
+            courses.push(Course {
+                place_id: place.parse().map_err(|_| unreadable(place))?,
+                organization: Value::stored(next(&mut organizations)?),
+                product: Value::stored(next(&mut products)?),
+                path: values(next(&mut paths)?),
+                groups: values(next(&mut groups)?),
+                from: if minute < from { to } else { of_then },
                 to,
-                consumed_before_window,
-            })
-        })
-        .collect()
+                consumed_before_window: match consumed {
+                    _ if minute < window_from => to.consumed,
+                    "" => Quantity::ZERO,
+                    text => text::quantity(text)?,
+                },
+            });
+        }
+        Ok(courses)
+    }
+}
+
+fn unreadable(line: &str) -> StoreError {
+    StoreError::Rejected(format!("{line:?} is no line of activity"))
+}
+
+fn next<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<&'a str, StoreError> {
+    lines.next().ok_or_else(|| unreadable(""))
+}
+
+fn values(line: &str) -> Vec<Value> {
+    if line.is_empty() { Vec::new() } else { line.split('\x1f').map(Value::stored).collect() }
+}
+
+fn time(microseconds: &str) -> Result<Option<Timestamp>, StoreError> {
+    if microseconds.is_empty() {
+        return Ok(None);
+    }
+    microseconds.parse().map(|time| Some(Timestamp(time))).map_err(|_| unreadable(microseconds))
+}
+
+fn totals(literal: &str, last_consumed_at: &str) -> Result<Totals, StoreError> {
+    if literal.is_empty() {
+        return Ok(Totals::default());
+    }
+    Ok(Totals { last_consumed_at: time(last_consumed_at)?, ..activity::totals(literal, None)? })
 }
 
 async fn read_buckets(
