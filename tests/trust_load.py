@@ -4,7 +4,9 @@
   trust_load.py load URL LOG [CLIENTS [PRODUCTS]]
                                          commands until SIGTERM; each is sent until it is done
   trust_load.py audit LOG < LEDGER       holds the log against "id<TAB>event_id" of the ledger
-  trust_load.py audit LOG more < LEDGER  the same, where the ledger may go on
+  trust_load.py audit LOG THEN ALL < LEDGER
+                                         the same of a ledger that ends at a moment: LOG was acknowledged
+                                         before it, THEN soon after it, ALL in the end
   trust_load.py balances URL LOG         holds it against what the service says of the balances
 
 A line of LOG is an acknowledgement: seconds, id, event id, operation, product.
@@ -137,14 +139,25 @@ def read(path):
         return [line.rstrip("\n").split("\t") for line in lines]
 
 
-def audit(path, more=None):
+def later(then, all):
+    """What was sent after a moment: of each client all but the one command that may have been under way."""
+    known, under_way, late = {id for _, id, *_ in read(then)}, set(), set()
+    for _, id, *_ in read(all):
+        client = id.partition("-")[0]
+        if id not in known:
+            (late if client in under_way else under_way).add(id)
+            under_way.add(client)
+    return late
+
+
+def audit(path, then=None, all=None):
     acknowledged = read(path)
     ledger = [line.rstrip("\n").split("\t") for line in sys.stdin]
     times = Counter(id for id, _ in ledger)
     events = dict(ledger)
     lost = [id for _, id, event, *_ in acknowledged if events.get(id) != event]
     doubled = [id for id, count in times.items() if count > 1]
-    unheard = events.keys() - {id for _, id, *_ in acknowledged}
+    unheard = events.keys() - {id for _, id, *_ in (read(all) if all else acknowledged)}
     moments = [float(moment) for moment, *_ in acknowledged]
     gaps = [after - before for before, after in zip(moments, moments[1:]) if after - before > GAP_MIN]
     print(
@@ -152,8 +165,14 @@ def audit(path, more=None):
     )
     shown = ", ".join(f"{gap:.1f}" for gap in gaps)
     print(f"seconds without an answer, longer than {GAP_MIN:.0f} s: {shown or 'none'}")
-    if lost or doubled or (unheard and not more):
+    if lost or doubled or unheard:
         sys.exit(f"lost {lost[:5]}, doubled {doubled[:5]}, never heard of {sorted(unheard)[:5]}")
+    if all:
+        late = later(then, all)
+        kept = late & events.keys()
+        print(f"of {len(late)} that were sent after the moment {len(kept)} are there")
+        if kept or not late:
+            sys.exit(f"sent after the moment, and there: {sorted(kept)[:5]}")
 
 
 def balances(url, path):

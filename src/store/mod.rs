@@ -77,6 +77,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A server that lets nobody in cannot be reached, whatever its reason is.
+    fn of_connecting(error: sqlx::Error) -> StoreError {
+        match StoreError::from(error) {
+            StoreError::Rejected(why) => StoreError::Unavailable(why),
+            other => other,
+        }
+    }
+
     /// What is wrong with a stored row that cannot be read.
     fn of_stored(self) -> String {
         match self {
@@ -177,7 +185,7 @@ pub fn isolated(options: PgConnectOptions, isolation: Isolation) -> PgConnectOpt
 /// When the database cannot be reached.
 pub async fn connect(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, StoreError> {
     match tokio::time::timeout(within, PgConnection::connect_with(options)).await {
-        Ok(connection) => Ok(connection?),
+        Ok(connection) => connection.map_err(StoreError::of_connecting),
         Err(_) => Err(StoreError::Unavailable(format!("no connection within {within:?}"))),
     }
 }

@@ -91,7 +91,7 @@ impl Pool {
             match Resting::open(&self.options).await {
                 Ok(resting) => return Ok((resting, Instant::now())),
                 Err(error) if is_passing(&error) => tokio::time::sleep(wait).await,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(StoreError::of_connecting(error)),
             }
             wait = (wait * 2).min(most);
         }

@@ -1,5 +1,4 @@
-//! Trouble between the parts: connections that break, servers that hang,
-//! more than can be taken. Nothing is lost, nothing is done twice, and it passes by itself.
+//! Trouble between the parts: servers that hang, more than can be taken. Nothing is lost, nothing is done twice, and it passes by itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,23 +127,6 @@ async fn backends(connection: &mut PgConnection) -> Vec<i32> {
     let query =
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     connection.fetch_all(query).await.unwrap().iter().map(|row| row.get(0)).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_outlive_the_connections_they_were_sent_over() {
-    let (program, client, database) = stocked(&[]).await;
-    let load = Load::start(&client, 16);
-    let mut connection = PgConnection::connect_with(&database).await.unwrap();
-    for _ in 0..10 {
-        load.goes_on().await;
-        for pid in backends(&mut connection).await {
-            sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&mut connection).await.unwrap();
-        }
-    }
-    load.goes_on().await;
-    let refused = load.refused();
-    assert!(refused.keys().all(|code| code == "database-unavailable"), "{refused:?}");
-    load.end(program, &client, &database).await;
 }
 
 /// Stopped processes, which go on when it is dropped.

@@ -4,6 +4,7 @@ use std::io::PipeWriter;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use ringfence::app::App;
@@ -227,10 +228,15 @@ pub fn bicycles() -> Value {
 }
 
 /// Waits until something is the case.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(30), what, holds).await;
+}
+
+/// Waits until something is the case that must soon be.
+pub async fn within(time: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + time;
     while !holds().await {
-        assert!(std::time::Instant::now() < deadline, "not within 30 s: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::mix::Dice;
@@ -18,12 +19,20 @@ use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, consume, on_hand, place};
 use crate::process::Program;
-use crate::support::{bicycles, database, eventually, url};
+use crate::support::{bicycles, database, url, within};
 
 /// More than there are shards, so that each has one at least.
 const PRODUCTS: u64 = 12;
 const LEAVERS: usize = 32;
 const STOCK: u32 = 10_000_000;
+/// How often transactions are looked at.
+const LOOK_EACH: Duration = Duration::from_millis(50);
+
+/// How long a transaction may do nothing, and be there when nobody asks for anything any more.
+/// PostgreSQL ends one that does nothing for 5 s, so whoever waits for as long sees none.
+fn stuck_max() -> Duration {
+    Duration::from_secs(scale(3, 1))
+}
 
 fn product(number: u64) -> String {
     format!("P{}", number % PRODUCTS)
@@ -95,7 +104,7 @@ async fn leave(address: &str, number: u64) -> Point {
 
 /// Clients that stay: each command is done within a request's time. Answers how many were, and
 /// how long the slowest took.
-async fn stay(client: Client, number: u64, over: tokio::sync::watch::Receiver<bool>) -> (u64, Duration) {
+async fn stay(client: Client, number: u64, over: watch::Receiver<bool>) -> (u64, Duration) {
     let (mut count, mut longest) = (0, Duration::ZERO);
     while !*over.borrow() {
         let began = Instant::now();
@@ -107,13 +116,25 @@ async fn stay(client: Client, number: u64, over: tokio::sync::watch::Receiver<bo
     (count, longest)
 }
 
-async fn open_transactions(database: &PgConnectOptions) -> i64 {
-    let mut connection = PgConnection::connect_with(database).await.unwrap();
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
-    let count = connection.fetch_one(open).await.unwrap().get(0);
-    connection.close().await.unwrap();
-    count
+/// The transactions of others, and how long the longest of those that do nothing has done nothing.
+async fn open_transactions(connection: &mut PgConnection) -> (i64, Duration) {
+    let open = "SELECT count(*), coalesce(max(1000 * extract(epoch FROM clock_timestamp() - state_change))
+                  FILTER (WHERE state LIKE 'idle in transaction%'), 0)::bigint
+                FROM pg_stat_activity WHERE datname = current_database()
+                AND backend_type = 'client backend' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
+    let row = connection.fetch_one(open).await.unwrap();
+    (row.get(0), Duration::from_millis(row.get::<i64, _>(1).unsigned_abs()))
+}
+
+/// Looks at transactions until it is over. Answers how often, and how long one did nothing at most.
+async fn look(mut connection: PgConnection, over: watch::Receiver<bool>) -> (usize, Duration) {
+    let (mut looks, mut longest) = (0, Duration::ZERO);
+    while !*over.borrow() {
+        longest = longest.max(open_transactions(&mut connection).await.1);
+        looks += 1;
+        tokio::time::sleep(LOOK_EACH).await;
+    }
+    (looks, longest)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,11 +149,13 @@ async fn who_leaves_at_any_point_harms_nobody() {
     for number in 0..PRODUCTS {
         client.allocate_all(&product(number), STOCK).await;
     }
-    let (over, is_over) = tokio::sync::watch::channel(false);
+    let (over, is_over) = watch::channel(false);
     let mut stayers = JoinSet::new();
     for number in 0..4 {
         stayers.spawn(stay(client.clone(), number, is_over.clone()));
     }
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    let looking = tokio::spawn(look(PgConnection::connect_with(&database).await.unwrap(), is_over.clone()));
     let next = Arc::new(AtomicU64::new(0));
     let mut leavers = JoinSet::new();
     for _ in 0..LEAVERS {
@@ -158,8 +181,12 @@ async fn who_leaves_at_any_point_harms_nobody() {
         let (count, slowest) = done.unwrap();
         (stayed, longest) = (stayed + count, longest.max(slowest));
     }
+    let (looks, idle) = looking.await.unwrap();
+    assert!(looks > 0 && idle < stuck_max(), "a transaction did nothing for {idle:?}");
     // Nobody asks for anything now, so nothing is under way for long.
-    eventually("no transaction is left open", async || open_transactions(&database).await == 0).await;
+    let is_none_open = async || open_transactions(&mut connection).await.0 == 0;
+    within(stuck_max(), "no transaction is left open", is_none_open).await;
+    connection.close().await.unwrap();
     let at_least = consumed(&client).await - stayed;
 
     // Whatever became of them, sent again they are done, and done once; every writer, both
@@ -174,7 +201,7 @@ async fn who_leaves_at_any_point_harms_nobody() {
     client.configure().await;
     println!(
         "disconnects: {leaves} ({points:?}), {done} done all the same, 0 transactions left open, \
-         {stayed} others answered, the slowest within {longest:?}; {:?}",
+         none idle for longer than {idle:?} in {looks} looks, {stayed} others answered, the slowest within {longest:?}; {:?}",
         began.elapsed()
     );
     assert!(done > leaves / 10 && done < leaves, "{done}");

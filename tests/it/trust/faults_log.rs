@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::scale;
 use crate::load::{Client, back_off, consume};
 use crate::process::{DataDir, Program, User, command, run};
 use crate::support::{Answer, eventually};
@@ -26,6 +27,12 @@ pub const SETUP: usize = 2 * PRODUCTS.len();
 const REFUSED_EACH: usize = 10;
 /// Acknowledged commands that are sent again at the end.
 const REPEATS_MAX: usize = 3_000;
+
+/// How long a 503 may take: an exchange with the database that is waited for has half a second in
+/// these tests, and the machine may have other things to do.
+fn told_max() -> Duration {
+    Duration::from_secs(scale(3, 1))
+}
 
 /// Where and as whom the program runs, with a server of its own.
 pub struct Site {
@@ -186,6 +193,13 @@ impl Load {
     pub fn take_trouble(&self) -> (BTreeMap<String, usize>, usize) {
         let mut log = self.log();
         (std::mem::take(&mut log.unavailable), std::mem::take(&mut log.broken))
+    }
+
+    /// The longest that a 503 took, which must be told in time.
+    pub fn longest(&self) -> Duration {
+        let longest = self.log().longest;
+        assert!(longest < told_max(), "a 503 took {longest:?}");
+        longest
     }
 
     /// Lets every client have its last answer, and holds the books against the log. Says how

@@ -28,6 +28,8 @@ use crate::support::{database, url};
 const TIMES: u64 = 5;
 /// How often requests are sent on.
 const TICK: Duration = Duration::from_millis(2);
+/// How long one may take at most that is sent back, 99 of 100, where nobody else uses the machine.
+const SENT_BACK_MAX: Duration = Duration::from_millis(10);
 /// What the service may have in memory, which is mostly its own start.
 const MEMORY_KIB_MAX: u64 = 256 << 10;
 
@@ -143,7 +145,7 @@ fn memory_kib_max(pid: u32) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_what_it_can_do_is_sent_back_at_once_and_harms_nobody_else() {
     // At first so few that any machine can send five times as many, whatever else it does.
-    let (batch, commit_ms) = (scale(4, 64), scale(100, 20));
+    let (batch, commit_ms) = (scale(4, 16), scale(100, 20));
     let during = Duration::from_millis(scale(1_500, 20_000));
     let database = database().await;
     slow_down(&database, commit_ms).await;
@@ -185,12 +187,17 @@ async fn five_times_what_it_can_do_is_sent_back_at_once_and_harms_nobody_else() 
         seen.refused.len(),
         percentile(&mut seen.refused, 50),
     );
-    // On a machine that has nothing else to do; the promise is twice and 10 ms.
+    assert!(seen.refused.len() > seen.accepted.len(), "most are sent back");
+    // What a machine adds that has other things to do; a queue without an end would add seconds.
+    let slack = Duration::from_millis(scale(500, 0));
+    assert!(after <= 2 * before + slack, "those let in wait for {after:?}, before for {before:?}");
+    // Who waits for a commit to be sent back waits for as long as who is let in.
+    let (median_back, median_in) = (percentile(&mut seen.refused, 50), percentile(&mut seen.accepted, 50));
+    assert!(2 * median_back < median_in, "who is sent back waits for {median_back:?}");
+    // On a machine that has nothing else to do.
     if scale(0, 1) == 1 {
-        assert!(seen.refused.len() > seen.accepted.len(), "most are sent back");
         assert!(normal.refused.is_empty(), "half of what it can do is let in");
-        assert!(after < 2 * before, "those let in wait for longer than before");
-        assert!(sent_back < 10 * Duration::from_millis(10), "who is sent back waits for it");
+        assert!(sent_back <= SENT_BACK_MAX, "who is sent back waits for {sent_back:?}");
     }
 }
 

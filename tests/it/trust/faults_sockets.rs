@@ -20,8 +20,6 @@ use crate::support::{database, eventually, url};
 const CLIENTS: usize = 8;
 /// What a connection has for its head, and for its body.
 const TIME_MAX: Duration = Duration::from_secs(4);
-/// How much later it may be closed on a machine that has other things to do.
-const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// What a slow connection says, before it says nothing any more.
 fn beginning(kind: usize) -> String {
@@ -95,7 +93,7 @@ impl Buyers {
     fn take(&self) -> (usize, Duration) {
         let mut times = std::mem::take(&mut *self.times.lock().unwrap());
         times.sort();
-        (times.len(), times[times.len() * 99 / 100])
+        (times.len(), times.get(times.len() * 99 / 100).copied().unwrap_or_default())
     }
 
     async fn end(mut self) {
@@ -128,18 +126,15 @@ async fn slow_and_silent_connections_are_closed_in_their_time_and_nobody_notices
     }
     eventually("all are open", async || open.load(Ordering::Relaxed) == sockets).await;
     // From here on all of them are there, until the first has had its time.
-    let before = buyers.count();
+    done += buyers.take().0;
     eventually("some are closed", async || open.load(Ordering::Relaxed) < sockets).await;
-    let meanwhile = buyers.count() - before;
+    let (meanwhile, beside_them) = buyers.take();
+    done += meanwhile;
     assert!(meanwhile >= CLIENTS, "{meanwhile} answers while the connections were open");
     let mut longest = Duration::ZERO;
     while let Some(lingered) = lingering.join_next().await {
-        let lingered = lingered.unwrap();
-        assert!(lingered < TIME_MAX + LATE_MAX, "one was open for {lingered:?}");
-        longest = longest.max(lingered);
+        longest = longest.max(lingered.unwrap());
     }
-    let (count, beside_them) = buyers.take();
-    done += count;
     let times = Arc::clone(&buyers.times);
     buyers.end().await;
     done += times.lock().unwrap().len();
@@ -148,4 +143,9 @@ async fn slow_and_silent_connections_are_closed_in_their_time_and_nobody_notices
         "slow sockets: {sockets}, all closed within {longest:?} of {TIME_MAX:?}; p99 of others {usual:?} \
          without them, {beside_them:?} with them, {meanwhile} answers before the first was closed"
     );
+    // How much later one may be closed, and what may be added to an answer, on a machine that has other
+    // things to do.
+    let (late, slack) = (Duration::from_secs(scale(10, 2)), Duration::from_millis(scale(250, 2)));
+    assert!(longest < TIME_MAX + late, "one was open for {longest:?}");
+    assert!(beside_them <= 2 * usual + slack, "others wait for {beside_them:?}, without them for {usual:?}");
 }
