@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
@@ -19,6 +20,7 @@ const FOLLOWER: &str = "activity";
 const PACES_MAX: i64 = 20_000;
 
 /// What is asked for.
+#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The isolated tenant.
     pub environment: &'a str,
@@ -61,7 +63,7 @@ pub struct Found {
 pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Found, StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let reached = follow::reached(&mut transaction, FOLLOWER).await?;
-    let courses = courses(&mut transaction, wanted).await?;
+    let courses = courses(&mut transaction, wanted).try_collect().await?;
     let mut found = Found { reached, courses, buckets: HashMap::new(), is_cut: false };
     if let Some((unit, most)) = wanted.bucket {
         read_buckets(&mut transaction, wanted, unit, most, &mut found).await?;
@@ -70,17 +72,91 @@ pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<
     Ok(found)
 }
 
+/// Goes through all spots that there are, however many: each is handed on and forgotten, as long as
+/// `is_enough` does not say so. Answers the last event that is in them. Buckets are not read.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn fold(
+    connection: &mut PgConnection,
+    wanted: &Wanted<'_>,
+    mut is_enough: impl FnMut(&Course) -> bool,
+) -> Result<i64, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let reached = follow::reached(&mut transaction, FOLLOWER).await?;
+    let wanted = Wanted { most: i64::MAX, ..*wanted };
+    {
+        let mut all = std::pin::pin!(courses(&mut transaction, &wanted));
+        while let Some(course) = all.try_next().await? {
+            if is_enough(&course) {
+                break;
+            }
+        }
+    }
+    transaction.rollback().await?;
+    Ok(reached)
+}
+
 fn filter(values: &[(usize, Value)]) -> (Vec<i32>, Vec<&str>) {
     values.iter().map(|(place, value)| (*place as i32 + 1, value.as_str())).unzip()
 }
 
-async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Vec<Course>, StoreError> {
+/// A spot with its totals, as they are stored.
+struct Spot {
+    place_id: i64,
+    organization_id: String,
+    product_id: String,
+    dimensions: Vec<String>,
+    groups: Vec<String>,
+    minute: OffsetDateTime,
+    from: Option<String>,
+    consumed_before_at: Option<OffsetDateTime>,
+    to: Option<String>,
+    last_consumed_at: Option<OffsetDateTime>,
+    consumed_before: Option<String>,
+}
+
+impl Spot {
+    fn course(self, wanted: &Wanted<'_>) -> Result<Course, StoreError> {
+        let totals = |text: Option<String>, last: Option<OffsetDateTime>| match text {
+            Some(text) => activity::totals(&text, last),
+            None => Ok(Totals::default()),
+        };
+        let minute = text::timestamp(self.minute);
+        let to = totals(self.to, self.last_consumed_at)?;
+        let from = match minute < wanted.from {
+            true => to,
+            false => totals(self.from, self.consumed_before_at)?,
+        };
+        let consumed_before_window = match self.consumed_before {
+            _ if minute < wanted.window_from => to.consumed,
+            Some(text) => text::quantity(&text)?,
+            None => Default::default(),
+        };
+        Ok(Course {
+            place_id: self.place_id,
+            organization: Value::stored(&self.organization_id),
+            product: Value::stored(&self.product_id),
+            path: text::values(&self.dimensions),
+            groups: text::values(&self.groups),
+            from,
+            to,
+            consumed_before_window,
+        })
+    }
+}
+
+fn courses<'a>(
+    connection: &'a mut PgConnection,
+    wanted: &'a Wanted<'_>,
+) -> impl Stream<Item = Result<Course, StoreError>> + Send + 'a {
     let (dimensions, dimension_values) = filter(wanted.dimensions);
     let (groups, group_values) = filter(wanted.groups);
     let ((first_organization, first_product), (last_organization, last_product)) = wanted.products;
     // What was done last before a border is all that was done by then: it is read of nothing else. Totals
     // come as the literals of their arrays, which costs the database half of what arrays of texts do.
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Spot,
         r#"SELECT p.place_id, p.organization_id, p.product_id, p.dimensions, p.groups, p.minute,
                   CASE WHEN p.minute >= $9 THEN f.totals::text END AS from, f.last_consumed_at AS consumed_before_at,
                   CASE WHEN p.minute < coalesce($10::timestamptz, 'infinity') THEN p.totals::text ELSE t.totals::text END AS to,
@@ -123,37 +199,8 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
         &group_values as &[&str],
         wanted.most,
     )
-    .fetch_all(connection)
-    .await?;
-    let totals = |text: Option<String>, last: Option<OffsetDateTime>| match text {
-        Some(text) => activity::totals(&text, last),
-        None => Ok(Totals::default()),
-    };
-    rows.into_iter()
-        .map(|row| {
-            let minute = text::timestamp(row.minute);
-            let to = totals(row.to, row.last_consumed_at)?;
-            let from = match minute < wanted.from {
-                true => to,
-                false => totals(row.from, row.consumed_before_at)?,
-            };
-            let consumed_before_window = match row.consumed_before {
-                _ if minute < wanted.window_from => to.consumed,
-                Some(text) => text::quantity(&text)?,
-                None => Default::default(),
-            };
-            Ok(Course {
-                place_id: row.place_id,
-                organization: Value::stored(&row.organization_id),
-                product: Value::stored(&row.product_id),
-                path: text::values(&row.dimensions),
-                groups: text::values(&row.groups),
-                from,
-                to,
-                consumed_before_window,
-            })
-        })
-        .collect()
+    .fetch(connection);
+    rows.map(|spot| spot?.course(wanted))
 }
 
 async fn read_buckets(
@@ -215,6 +262,5 @@ pub async fn paces(
         most: PACES_MAX,
     };
     let seconds = (now.0.div_euclid(1_000_000) - from.0 / 1_000_000).max(1);
-    let courses = courses(connection, &wanted).await?;
-    Ok(courses.into_iter().map(|course| Pace::of(course, seconds)).collect())
+    courses(connection, &wanted).map_ok(|course| Pace::of(course, seconds)).try_collect().await
 }
