@@ -356,6 +356,12 @@ async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
+    let mut delivering =
+        Followers::new(for_readers.clone(), settings.follow_limits(), metrics.panics.clone());
+    let (limits, traces, stopping) = (settings.deliver_limits(), metrics.traces.clone(), serving.clone());
+    delivering.run("delivery", move || {
+        deliver::run(deliverers.clone(), limits.clone(), traces.clone(), stopping.clone())
+    });
     let mut followers = Followers::new(for_readers, settings.follow_limits(), metrics.panics.clone());
     followers.start("activity", follow::activity::Activity::default);
     followers.start("watches", follow::watches::Watches::default);
@@ -377,13 +383,6 @@ async fn serve(
     ready(&format!("{scheme}://{address}"));
     // A writer ends only when its queue does. When one ends before, it panicked: its
     // products would be refused for ever, so the service stops as a whole and is restarted.
-    let mut delivering = JoinSet::new();
-    delivering.spawn(deliver::run(
-        deliverers,
-        settings.deliver_limits(),
-        metrics.traces.clone(),
-        serving.clone(),
-    ));
     let limits = settings.server_limits();
     let server = server::serve(listener, router, acceptors, metrics, limits, serving);
     let mut server = std::pin::pin!(server);
@@ -406,8 +405,7 @@ async fn serve(
     failed |= drained.await.is_err();
     followers.stop().await;
     // What is cut off is sent again, by whoever is next to deliver it.
-    let _ = tokio::time::timeout_at(delivered_until, delivering.join_next()).await;
-    delivering.abort_all();
+    delivering.stop_at(delivered_until).await;
     let last = follow::unmet::hand_on(&unmet, &readers);
     if !matches!(tokio::time::timeout(LAST_UNMET_MAX, last).await, Ok(Ok(()))) {
         tracing::warn!("the unmet demand of the last second could not be written");

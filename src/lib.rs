@@ -317,7 +317,9 @@
 //! **A notice is delivered by whoever holds its lane.** A lane is one product at one webhook, taken for a
 //! time and not by a lock: a receiver that does not answer must keep no transaction open. A lane is there
 //! as long as something is pending in it, and is looked for by when it is due, so that looking costs as
-//! much as there is to do, however long the outbox. `deliver/` connects by itself, without a client that
+//! much as there is to do, however long the outbox. Of one webhook and of one environment so many are
+//! taken and no more, and those come first that have the fewest: slow receivers of one tenant cost others
+//! nothing. `deliver/` connects by itself, without a client that
 //! resolves names or follows redirects: the address that was looked at is the one connected to.
 //!
 //! **What is told of alerts is forgotten by whoever finds it old**, in pages that pass by what others have
@@ -334,14 +336,15 @@
 //! freeing of reservations moved: those keep it in their outcome. See `domain/history.rs`.
 //!
 //! **A page of history is a stretch of one index**, of a product's events, a reference's or all, and
-//! looks at so many and no more: a filter that fits little makes pages short, never slow. Times are
-//! found by halving the ledger, so they need no index that every event would pay for. See
-//! `store/history.rs`.
+//! looks at so many and no more: a filter that fits little makes pages short, never slow. In the order of
+//! the ledger it also ends after so many event ids, because the database passes by other environments'
+//! events before any limit counts them. Times are found by halving the ledger, whosoever events are met,
+//! so they need no index that every event would pay for. See `store/history.rs`.
 //!
 //! **The live feed is the ledger read on, once per process.** It needs nobody to tell it, so it is the
 //! same over any number of instances, and as safe as the ledger. Whoever listens has a bounded number
 //! of events to be behind; further than that they are cut off, and read the ledger from where they
-//! were. See `http/feed.rs`.
+//! were; so are all where who reads for them panics, and the next one begins anew. See `http/feed.rs`.
 //! **What was is replayed, not kept.** A question about the past is answered by the ledger itself: the
 //! events of a product up to the point are decided once more, each under the configuration and the
 //! switches of its time, by the same core, as `verify` does it. Snapshots only make that short: one of

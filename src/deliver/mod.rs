@@ -13,13 +13,13 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::domain::webhook::signatures;
-use crate::store::outbox::{self, Attempt, Lane, Next};
+use crate::store::outbox::{self, Attempt, Each, Lane, Next};
 use crate::store::{self, Readers, Sight, StoreError};
 use crate::telemetry::traces::Traces;
 
@@ -44,12 +44,13 @@ pub struct Limits {
     pub poll: Duration,
 }
 
-/// Lanes of one webhook that are taken at once.
-const LANES_EACH: i64 = 8;
+/// Lanes that are taken at once: of one webhook, and of one environment, whose receivers may all be slow.
+const LANES_EACH: Each = Each { webhook: 8, environment: 32 };
 /// Lanes of all webhooks that are taken at once.
 const LANES_MAX: usize = 64;
-/// Messages after which a lane is given back, so that others come to their turn.
+/// Messages, and the time, after which a lane is given back, so that others come to their turn.
 const LANE_MESSAGES: usize = 100;
+const LANE_TIME: Duration = Duration::from_secs(2);
 
 /// Delivers what is due until it is stopped. What is being sent then is sent to its end, or by whoever
 /// takes it over.
@@ -153,8 +154,11 @@ impl Deliverer {
     }
 
     async fn deliver(&self, lane: &mut Lane) -> Result<(), StoreError> {
-        let environment = lane.environment.clone();
+        let (environment, begun) = (lane.environment.clone(), Instant::now());
         for _ in 0..LANE_MESSAGES {
+            if begun.elapsed() >= LANE_TIME {
+                break;
+            }
             let next = store::read(&self.pool, Sight::Of(&environment), async |connection| {
                 outbox::next(connection, lane).await
             })

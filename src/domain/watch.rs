@@ -104,7 +104,9 @@ impl Scope {
     }
 }
 
-/// What is watched for. Each but the second last opens at one bound and closes beyond another.
+/// What is watched for. Each opens at one bound and closes at or beyond another, but for what is idle:
+/// that opens only when nothing was consumed for the whole time, and closes when something is. So it
+/// cannot open again sooner than after that time, however things move to and fro.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// A balance has so much left or less.
@@ -115,10 +117,17 @@ pub enum Rule {
     ExhaustedWithin(Bounds, u32),
     /// A balance holds something, and nothing was consumed of it for so many seconds.
     IdleFor(u32),
-    /// More than this was asked for in vain within so many seconds.
-    UnmetAbove(Quantity, u32),
-    /// A stock node has less than nothing available to allocate.
-    OverAllocated,
+    /// More than `opens_above` was asked for in vain within so many seconds, until it is `clears_at` or less.
+    UnmetAbove {
+        /// Above what it opens.
+        opens_above: Quantity,
+        /// At or below what it closes: no more than that.
+        clears_at: Quantity,
+        /// Within what time.
+        seconds: u32,
+    },
+    /// A stock node has less than nothing available to allocate, until this or more is.
+    OverAllocated(Quantity),
 }
 
 /// Where an alert opens, and beyond what it closes.
@@ -211,16 +220,16 @@ impl Watch {
 impl Rule {
     /// Whether it judges balances; else stock nodes.
     pub fn is_about_balances(&self) -> bool {
-        *self != Rule::OverAllocated
+        !matches!(self, Rule::OverAllocated(_))
     }
 
     /// The time that activity is asked for, in seconds.
     pub fn window(&self) -> Option<u32> {
         match *self {
-            Rule::ExhaustedWithin(_, window) | Rule::IdleFor(window) | Rule::UnmetAbove(_, window) => {
-                Some(window)
-            }
-            Rule::BalanceAtOrBelow(_) | Rule::PercentLeftAtOrBelow(_) | Rule::OverAllocated => None,
+            Rule::ExhaustedWithin(_, window)
+            | Rule::IdleFor(window)
+            | Rule::UnmetAbove { seconds: window, .. } => Some(window),
+            Rule::BalanceAtOrBelow(_) | Rule::PercentLeftAtOrBelow(_) | Rule::OverAllocated(_) => None,
         }
     }
 
@@ -231,8 +240,8 @@ impl Rule {
             | Rule::PercentLeftAtOrBelow(bounds)
             | Rule::ExhaustedWithin(bounds, _) => bounds.opens_at,
             Rule::IdleFor(seconds) => Quantity::units(i64::from(seconds)),
-            Rule::UnmetAbove(quantity, _) => quantity,
-            Rule::OverAllocated => Quantity::ZERO,
+            Rule::UnmetAbove { opens_above, .. } => opens_above,
+            Rule::OverAllocated(_) => Quantity::ZERO,
         }
     }
 
@@ -258,14 +267,15 @@ impl Rule {
             (Rule::IdleFor(seconds), Facts::Balance(balance, Some(activity))) => {
                 idleness(seconds, &balance, &activity, is_open)
             }
-            (Rule::UnmetAbove(threshold, seconds), Facts::Balance(_, Some(activity))) => {
+            (Rule::UnmetAbove { opens_above, clears_at, seconds }, Facts::Balance(_, Some(activity))) => {
                 let unmet = activity.unmet;
+                let is_the_case = unmet > if is_open { clears_at } else { opens_above };
                 let detail = format!("{unmet} refused for lack of stock within {seconds} s");
-                opens(unmet > threshold, is_open, Some(unmet), detail)
+                opens(is_the_case, is_open, Some(unmet), detail)
             }
-            (Rule::OverAllocated, Facts::Available(available)) => {
-                let detail = format!("{available} available to allocate");
-                opens(available < Quantity::ZERO, is_open, Some(available), detail)
+            (Rule::OverAllocated(clears_at), Facts::Available(available)) => {
+                let is_the_case = available < if is_open { clears_at } else { Quantity::ZERO };
+                opens(is_the_case, is_open, Some(available), format!("{available} available to allocate"))
             }
             // What is not known yet is judged when it is.
             _ => Verdict::Nothing,

@@ -176,7 +176,7 @@ impl<'a> Known<'a> {
         match (known.balances.get(subject), watch.rule) {
             (Some(&balance), _) => Facts::Balance(balance, activity),
             // Something can be asked of a group path that never held anything.
-            (None, Rule::UnmetAbove(..)) if activity.is_none_or(|activity| !activity.unmet.is_zero()) => {
+            (None, Rule::UnmetAbove { .. }) if activity.is_none_or(|activity| !activity.unmet.is_zero()) => {
                 Facts::Balance(Balance::default(), activity)
             }
             (None, _) => Facts::Gone,

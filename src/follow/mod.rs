@@ -101,8 +101,8 @@ impl Followers {
         self.run(name, move || Following::new(follower(), options.clone(), limits.clone()).run());
     }
 
-    /// Does something beside, until all are stopped. What is cut off in the middle of a transaction
-    /// is undone with its connection. One that panics begins anew, after a wait that grows.
+    /// Does something beside, until it ends or all are stopped. What is cut off in the middle of a
+    /// transaction is undone with its connection. One that panics begins anew, after a wait that grows.
     pub fn run<W>(&mut self, name: &str, beside: impl Fn() -> W + Send + 'static)
     where
         W: Future<Output = ()> + Send + 'static,
@@ -135,6 +135,13 @@ impl Followers {
                 }
             }
         });
+    }
+
+    /// Leaves those who end by themselves so long to do it, and stops the others.
+    pub async fn stop_at(mut self, until: tokio::time::Instant) {
+        let ending = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout_at(until, ending).await;
+        self.stop().await;
     }
 
     /// Stops all of them at once.

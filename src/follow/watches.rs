@@ -1,5 +1,5 @@
-//! Judges watches: what events touched at once, and everything there is page by page, where time
-//! itself may have changed it, or where a watch or a configuration is new.
+//! Judges watches: what events touched and where demand was not met at once, and everything there is
+//! page by page, where time itself may have changed it, or where a watch or a configuration is new.
 //!
 //! It judges what is kept, not what an event said: the balance that is there now. Whatever comes to
 //! be later is touched by an event of its own, so nothing stays unjudged; what came and went between
@@ -26,6 +26,8 @@ const ACTIVITY: &str = "activity";
 const PAGE_SUBJECTS: usize = 500;
 /// Most pages of one turn.
 const TURN_PAGES: usize = 8;
+/// Group paths that are judged at once because demand there was not met.
+const UNMET_MAX: i64 = 5_000;
 /// Between two looks at everything there is, where nothing asks for one, in microseconds.
 const SWEEP_EVERY: i64 = 60_000_000;
 /// Most watches of an environment that are judged: more than there may be.
@@ -58,6 +60,7 @@ pub struct Watches {
     sweep: Option<Sweep>,
     /// The pages that were judged when this was last known.
     pages: i64,
+    /// When everything was last looked at for all rules.
     swept_at: Option<Timestamp>,
 }
 
@@ -98,6 +101,10 @@ impl Follower for Watches {
         if chunk.until > chunk.after {
             turn.judge_touched(connection, &known, chunk).await?;
         }
+        if turn.is_active {
+            let unmet = subjects::unmet(connection, UNMET_MAX).await?;
+            turn.judge_found(connection, &known, unmet).await?;
+        }
         if !chunk.is_behind {
             self.go_on(connection, &known, progress, turn).await?;
         }
@@ -122,18 +129,27 @@ impl Turn {
         chunk: Chunk,
     ) -> Result<(), StoreError> {
         let watched = known.environments.iter().filter(|watched| !watched.watches.is_empty());
-        let names: Vec<String> = watched.clone().map(|watched| watched.environment.clone()).collect();
+        let names: Vec<String> = watched.map(|watched| watched.environment.clone()).collect();
         if names.is_empty() {
             return Ok(());
         }
-        let mut touched: BTreeMap<String, BTreeSet<Subject>> = BTreeMap::new();
-        for (environment, subject) in
-            subjects::touched(connection, &names, (chunk.after, chunk.until)).await?
-        {
-            touched.entry(environment).or_default().insert(subject);
+        let touched = subjects::touched(connection, &names, (chunk.after, chunk.until)).await?;
+        self.judge_found(connection, known, touched).await
+    }
+
+    /// Judges subjects of any environments, with all that stands and falls with them.
+    async fn judge_found(
+        self,
+        connection: &mut PgConnection,
+        known: &Known,
+        found: Vec<(String, Subject)>,
+    ) -> Result<(), StoreError> {
+        let mut of_environments: BTreeMap<String, BTreeSet<Subject>> = BTreeMap::new();
+        for (environment, subject) in found {
+            of_environments.entry(environment).or_default().insert(subject);
         }
-        for watched in watched {
-            let Some(subjects) = touched.remove(&watched.environment) else { continue };
+        for watched in &known.environments {
+            let Some(subjects) = of_environments.remove(&watched.environment) else { continue };
             let subjects = with_chains(subjects, &watched.configuration);
             let subjects: Vec<Subject> = with_wholes(subjects, watched)
                 .into_iter()
@@ -218,6 +234,7 @@ impl Watches {
             _ if is_new || is_old || is_timed => Sweep::new(is_new || is_old),
             _ => return Ok(()),
         };
+        let is_full = sweep.is_full;
         let mut sweep = Some(sweep);
         for _ in 0..TURN_PAGES {
             sweep = match sweep {
@@ -226,7 +243,8 @@ impl Watches {
             };
         }
         let mut next = Progress { pages: progress.pages + 1, ..progress };
-        if sweep.is_none() {
+        // Of what time is enough for, not everything was looked at.
+        if sweep.is_none() && is_full {
             next.swept = known.state;
             self.swept_at = Some(turn.now);
         }
@@ -281,8 +299,8 @@ impl Sweep {
         let is_wanted = |rule: &Rule| match (self.stage, rule) {
             (Stage::Balances, Rule::ExhaustedWithin(..) | Rule::IdleFor(_)) => true,
             (Stage::Balances, Rule::BalanceAtOrBelow(_) | Rule::PercentLeftAtOrBelow(_)) => is_full,
-            (Stage::Nodes, Rule::OverAllocated) => is_full,
-            (Stage::Places, Rule::UnmetAbove(..)) => true,
+            (Stage::Nodes, Rule::OverAllocated(_)) => is_full,
+            (Stage::Places, Rule::UnmetAbove { .. }) => true,
             (stage, _) => stage == Stage::Alerts,
         };
         if self.stage != Stage::Alerts && !watched.has(is_wanted) {

@@ -23,7 +23,7 @@ use super::problem::Problem;
 pub(crate) const PAGE_RECORDS_MAX: usize = 10_000;
 /// Records of a page where it is not said how many.
 const PAGE_RECORDS: usize = 1_000;
-/// Most balances that one answer is summed from.
+/// Most balances that one answer is made of, where they are held until it is.
 pub(super) const SPOTS_MAX: usize = 20_000;
 /// Most rows of buckets that are read for an answer, and most records times buckets that it is cut
 /// into.
@@ -203,6 +203,11 @@ impl Asked {
         }
     }
 
+    /// Whether its records are sums over so many products that they are made while those are read.
+    pub(super) fn is_folded(&self) -> bool {
+        !self.is_by_product() && self.bucket == Bucket::None
+    }
+
     /// Whether the records of a product are next to each other.
     fn is_by_product(&self) -> bool {
         self.grouping.organization && self.grouping.product
@@ -220,7 +225,7 @@ impl Asked {
             }
             _ => {
                 let detail = format!(
-                    "agrees with more than {SPOTS_MAX} balances at once; give a product, dimensions or groups, or group by organizationId and productId"
+                    "agrees with more than {SPOTS_MAX} balances at once; give a product, dimensions or groups, group by organizationId and productId, or ask for no buckets"
                 );
                 Err(Problem::invalid("/productId", detail))
             }

@@ -259,12 +259,12 @@ impl Sheet<'_> {
 
     fn cells(&self, record: &Record<'_>) -> Vec<String> {
         let values = |place: &Place, names: &[Name]| {
-            let values = place.0.iter().map(|(_, value)| value.to_string());
+            let values = place.0.iter().map(|(_, value)| text_cell(value.as_str()));
             values.chain(std::iter::repeat(String::new())).take(names.len()).collect::<Vec<_>>()
         };
         let mut cells: Vec<String> = Vec::new();
-        cells.extend(record.organization_id.map(Value::to_string));
-        cells.extend(record.product_id.map(Value::to_string));
+        cells.extend(record.organization_id.map(|value| text_cell(value.as_str())));
+        cells.extend(record.product_id.map(|value| text_cell(value.as_str())));
         if let Some(place) = &record.dimensions {
             cells.extend(values(place, self.configuration.dimensions().names()));
         }
@@ -293,7 +293,7 @@ impl Sheet<'_> {
 
     /// A line of comma-separated values, as RFC 4180 has it.
     fn line(&self, cells: &[String]) -> String {
-        let quoted = cells.iter().map(|cell| match cell.contains([',', '"']) {
+        let quoted = cells.iter().map(|cell| match cell.contains([',', '"', '\r', '\n']) {
             true => format!("\"{}\"", cell.replace('"', "\"\"")),
             false => cell.clone(),
         });
@@ -301,8 +301,30 @@ impl Sheet<'_> {
     }
 }
 
+/// A text as a cell. What a spreadsheet would take for a formula gets an apostrophe, which makes it a text:
+/// whoever may ask for stock can bring in any group path, and another opens the file.
+fn text_cell(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula { format!("'{text}") } else { text.to_owned() }
+}
+
 pub(super) fn rfc3339(time: Timestamp) -> String {
     // Every time comes from a date of four digits.
     let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000);
     date.ok().and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text_cell;
+
+    #[test]
+    fn no_text_is_a_formula() {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
+            assert_eq!(text_cell(text), format!("'{text}"));
+        }
+        for text in ["", "Bike", "a=b", "'=1", "1-1", " x"] {
+            assert_eq!(text_cell(text), text);
+        }
+    }
 }

@@ -141,10 +141,15 @@ pub(super) async fn list(
     let versioned = app.environments.current(&environment.id).await?;
     let filter = asked.filter(&versioned.configuration)?;
     let range = (asked.after, horizon.min(asked.before.saturating_sub(1)).max(asked.after));
-    let range = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
-        history::stretch(connection, range, &filter).await
-    });
-    let (after, until) = range.await?;
+    let (after, until) = match (filter.from, filter.to) {
+        (None, None) => range,
+        _ => {
+            let finding = store::read(&app.readers, Sight::All, async |connection| {
+                history::stretch(connection, range, &filter).await
+            });
+            finding.await?
+        }
+    };
     let search = Search { environment: environment.id, versioned, filter, newest_first: asked.newest_first };
     let mut response = match asked.as_lines {
         true => {

@@ -140,10 +140,12 @@ impl Stream {
         let app = Arc::clone(&self.app);
         let revoked = app.until_revoked(self.caller.take());
         let end = tokio::select! {
-            end = self.write(&mut writer) => end,
+            // Who reads for all stops too: that is no reason to cut anybody off.
+            biased;
             () = gone => return,
             () = stopped => return writer.end().await,
             () = revoked => return writer.end().await,
+            end = self.write(&mut writer) => end,
         };
         if let Err(End::CutOff(problem)) = end {
             writer.fail(problem).await;

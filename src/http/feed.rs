@@ -61,13 +61,23 @@ impl Live {
     }
 }
 
+/// Where what is read goes: whoever reads has the only sender, so that all who listen hear of it when
+/// that is gone, however it went.
+type Chunks = broadcast::Sender<Arc<Chunk>>;
+
+/// What is read for everybody.
+struct Tail {
+    chunks: broadcast::WeakSender<Arc<Chunk>>,
+    /// Up to where everything was handed on.
+    reached: i64,
+}
+
 /// Who reads the ledger on for everybody.
 pub(super) struct Feed {
     readers: Readers,
     horizon: Horizon,
-    chunks: broadcast::Sender<Arc<Chunk>>,
-    /// Up to where everything was handed on; none while nobody listens.
-    reached: Mutex<Option<i64>>,
+    /// None while nobody listens.
+    tail: Mutex<Option<Tail>>,
     places: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
@@ -77,8 +87,7 @@ impl Feed {
         Feed {
             readers,
             horizon: Horizon::default(),
-            chunks: broadcast::Sender::new(CHUNKS_MAX),
-            reached: Mutex::default(),
+            tail: Mutex::default(),
             places: Arc::new(Semaphore::new(streams_max)),
             stop,
         }
@@ -107,9 +116,9 @@ impl Feed {
             .await
     }
 
-    fn reached(&self) -> std::sync::MutexGuard<'_, Option<i64>> {
-        // An id is whole whenever the lock is free, also after a panic.
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tail(&self) -> std::sync::MutexGuard<'_, Option<Tail>> {
+        // It is whole whenever the lock is free, also after a panic.
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Listens from an event on, up to which the ledger must be settled, or from a later one where
@@ -120,25 +129,38 @@ impl Feed {
         after: i64,
         after_alert: i64,
     ) -> (broadcast::Receiver<Arc<Chunk>>, i64) {
-        let mut reached = self.reached();
-        let listener = self.chunks.subscribe();
-        let from = *reached.get_or_insert_with(|| {
-            let feed = Arc::clone(self);
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = feed.run(after, after_alert) => {}
-                    () = feed.stopped() => {}
-                }
-            });
-            after
-        });
-        (listener, from)
+        let feed = Arc::clone(self);
+        self.join(after, |chunks| async move {
+            tokio::select! {
+                () = feed.run(&chunks, after, after_alert) => {}
+                () = feed.stopped() => {}
+            }
+        })
+    }
+
+    /// Listens to what is read already; or lets it be read from an event on, where nobody does, or who
+    /// did panicked.
+    fn join<R>(&self, after: i64, read: impl FnOnce(Chunks) -> R) -> (broadcast::Receiver<Arc<Chunk>>, i64)
+    where
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let mut tail = self.tail();
+        if let Some(Tail { chunks, reached }) = &*tail
+            && let Some(chunks) = chunks.upgrade()
+        {
+            return (chunks.subscribe(), *reached);
+        }
+        let chunks = Chunks::new(CHUNKS_MAX);
+        let listener = chunks.subscribe();
+        *tail = Some(Tail { chunks: chunks.downgrade(), reached: after });
+        tokio::spawn(read(chunks));
+        (listener, after)
     }
 
     /// Hands on what is new until nobody listens.
-    async fn run(&self, mut after: i64, mut after_alert: i64) {
+    async fn run(&self, chunks: &Chunks, mut after: i64, mut after_alert: i64) {
         let mut is_trouble_told = false;
-        while self.is_heard() {
+        while self.is_heard(chunks) {
             let found = self.next(after, after_alert).await;
             if let Err(error) = &found
                 && !is_trouble_told
@@ -150,10 +172,7 @@ impl Feed {
                 Ok(Some(chunk)) => {
                     after = chunk.until;
                     after_alert = chunk.alerts.last().map_or(after_alert, |told| told.sequence);
-                    let mut reached = self.reached();
-                    *reached = Some(after);
-                    // Whoever listened may have left.
-                    let _ = self.chunks.send(Arc::new(chunk));
+                    self.hand_on(chunks, chunk);
                 }
                 Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(_) => tokio::time::sleep(TRY_AGAIN).await,
@@ -161,13 +180,21 @@ impl Feed {
         }
     }
 
+    fn hand_on(&self, chunks: &Chunks, chunk: Chunk) {
+        let mut tail = self.tail();
+        *tail = Some(Tail { chunks: chunks.downgrade(), reached: chunk.until });
+        // Whoever listened may have left.
+        let _ = chunks.send(Arc::new(chunk));
+    }
+
     /// Whether anybody listens. Who comes after nobody does begins anew.
-    fn is_heard(&self) -> bool {
-        let mut reached = self.reached();
-        if self.chunks.receiver_count() == 0 {
-            *reached = None;
+    fn is_heard(&self, chunks: &Chunks) -> bool {
+        let mut tail = self.tail();
+        let is_heard = chunks.receiver_count() > 0;
+        if !is_heard {
+            *tail = None;
         }
-        reached.is_some()
+        is_heard
     }
 
     async fn next(&self, after: i64, after_alert: i64) -> Result<Option<Chunk>, StoreError> {
@@ -187,5 +214,65 @@ impl Feed {
         let until = rows.last().map(Row::event_id).filter(|_| is_full).unwrap_or(horizon);
         let events = rows.into_iter().map(|row| Live { row, told: OnceLock::new() }).collect();
         Ok(Some(Chunk { events, until, alerts }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    fn feed() -> Feed {
+        let nowhere = sqlx::postgres::PgConnectOptions::new();
+        Feed::new(Readers::new(nowhere, 1, TRY_AGAIN), 1, watch::channel(false).1)
+    }
+
+    fn chunk(until: i64) -> Chunk {
+        Chunk { events: Vec::new(), until, alerts: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn who_listens_while_others_do_hears_the_same_from_then_on() {
+        let feed = feed();
+        let mut reading = None;
+        let (mut first, from) = feed.join(3, |chunks| {
+            reading = Some(chunks);
+            std::future::ready(())
+        });
+        let reading = reading.unwrap();
+        feed.hand_on(&reading, chunk(7));
+        let (mut second, joined) = feed.join(1, |_| std::future::pending());
+        assert_eq!((from, joined), (3, 7));
+        feed.hand_on(&reading, chunk(8));
+        assert_eq!((first.recv().await.unwrap().until, first.recv().await.unwrap().until), (7, 8));
+        assert_eq!(second.recv().await.unwrap().until, 8);
+        assert!(feed.is_heard(&reading));
+        drop((first, second));
+        assert!(!feed.is_heard(&reading));
+        assert_eq!(feed.join(9, |_| std::future::pending()).1, 9, "it begins anew");
+    }
+
+    #[tokio::test]
+    async fn when_who_reads_panics_all_who_listen_are_cut_off_and_the_next_begins_anew() {
+        let feed = feed();
+        let panicking = |chunks: Chunks| async move {
+            let _kept = chunks;
+            tokio::task::yield_now().await;
+            panic!("on purpose");
+        };
+        let (mut listener, _) = feed.join(3, panicking);
+        let mut other = feed.join(3, |_| std::future::pending()).0;
+        assert_eq!(other.try_recv().err(), Some(TryRecvError::Empty), "it is read already");
+        for listener in [&mut listener, &mut other] {
+            let ended = tokio::time::timeout(HORIZON_WAIT_MAX * 30, listener.recv()).await;
+            assert!(ended.expect("it is cut off").is_err());
+        }
+        let mut reading = None;
+        let (mut next, from) = feed.join(5, |chunks| {
+            reading = Some(chunks);
+            std::future::ready(())
+        });
+        feed.hand_on(&reading.expect("somebody reads again"), chunk(6));
+        assert_eq!((next.recv().await.unwrap().until, from), (6, 5));
     }
 }

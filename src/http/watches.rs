@@ -38,6 +38,8 @@ const RULE: &[&str] = &[
     "idleForSeconds",
     "unmetAbove",
     "clearAbove",
+    "clearAtOrAbove",
+    "clearAtOrBelow",
     "windowSeconds",
     "withinSeconds",
 ];
@@ -228,6 +230,8 @@ pub(super) fn read(body: &[u8], name: Option<&Label>) -> Result<WatchDocument, P
             idle_for_seconds: rule.optional("idleForSeconds", "a whole number of seconds"),
             unmet_above: quantity(&mut rule, "unmetAbove")?,
             clear_above: quantity(&mut rule, "clearAbove")?,
+            clear_at_or_above: quantity(&mut rule, "clearAtOrAbove")?,
+            clear_at_or_below: quantity(&mut rule, "clearAtOrBelow")?,
             window_seconds: rule.optional("windowSeconds", "a whole number of seconds"),
             within_seconds: rule.optional("withinSeconds", "a whole number of seconds"),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
 use sqlx::{Connection, PgConnection};
 
@@ -19,6 +20,7 @@ const FOLLOWER: &str = "activity";
 const PACES_MAX: i64 = 20_000;
 
 /// What is asked for.
+#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The isolated tenant.
     pub environment: &'a str,
@@ -61,7 +63,7 @@ pub struct Found {
 pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Found, StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let reached = follow::reached(&mut transaction, FOLLOWER).await?;
-    let courses = courses(&mut transaction, wanted).await?;
+    let courses = courses(&mut transaction, wanted).try_collect().await?;
     let mut found = Found { reached, courses, buckets: HashMap::new(), is_cut: false };
     if let Some((unit, most)) = wanted.bucket {
         read_buckets(&mut transaction, wanted, unit, most, &mut found).await?;
@@ -70,17 +72,42 @@ pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<
     Ok(found)
 }
 
+/// Goes through all spots that there are, however many: each is handed on and forgotten, as long as
+/// `is_enough` does not say so. Answers the last event that is in them. Buckets are not read.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn fold(
+    connection: &mut PgConnection,
+    wanted: &Wanted<'_>,
+    mut is_enough: impl FnMut(&Course) -> bool,
+) -> Result<i64, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let reached = follow::reached(&mut transaction, FOLLOWER).await?;
+    let wanted = Wanted { most: i64::MAX, ..*wanted };
+    {
+        let mut all = std::pin::pin!(courses(&mut transaction, &wanted));
+        while let Some(course) = all.try_next().await? {
+            if is_enough(&course) {
+                break;
+            }
+        }
+    }
+    transaction.rollback().await?;
+    Ok(reached)
+}
+
 fn filter(values: &[(usize, Value)]) -> (Vec<i32>, Vec<&str>) {
     values.iter().map(|(place, value)| (*place as i32 + 1, value.as_str())).unzip()
 }
 
-/// The lines of the spots that are asked for, a text for each column of the statement: a row for each spot
-/// costs the service more on its way than all that is done with it then. No value has a control character,
-/// so a line ends with one, and so does each value of a path.
+/// The spots of a product, a line for each in a text for each column: a row for each costs more on its way
+/// than all that is done with it then. No value has a control character, so a line ends with one, and so
+/// does each value of a path. Times are in microseconds.
 struct Columns {
+    organization_id: String,
+    product_id: String,
     places: String,
-    organizations: String,
-    products: String,
     paths: String,
     groups: String,
     minutes: String,
@@ -91,31 +118,32 @@ struct Columns {
     consumed_before_window: String,
 }
 
-async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Vec<Course>, StoreError> {
+fn courses<'a>(
+    connection: &'a mut PgConnection,
+    wanted: &'a Wanted<'_>,
+) -> impl Stream<Item = Result<Course, StoreError>> + Send + 'a {
     let (dimensions, dimension_values) = filter(wanted.dimensions);
     let (groups, group_values) = filter(wanted.groups);
     let ((first_organization, first_product), (last_organization, last_product)) = wanted.products;
     // What was done last before a border is all that was done by then: it is read of nothing else, and of
     // nothing that began behind the border. Totals come as the literals of their arrays, which costs the
     // database half of what arrays of texts do; and what is behind a CASE costs nothing where it is not so,
-    // as a join that finds nothing does. Times come as microseconds.
-    let columns = sqlx::query_as!(
+    // as a join that finds nothing does.
+    let products = sqlx::query_as!(
         Columns,
-        r#"SELECT coalesce(string_agg(s.place_id::text, E'\n'), '') AS "places!",
-                  coalesce(string_agg(s.organization_id, E'\n'), '') AS "organizations!",
-                  coalesce(string_agg(s.product_id, E'\n'), '') AS "products!",
-                  coalesce(string_agg(s.dimensions, E'\n'), '') AS "paths!",
-                  coalesce(string_agg(s.groups, E'\n'), '') AS "groups!",
-                  coalesce(string_agg((extract(epoch FROM s.minute)::bigint * 1000000)::text, E'\n'), '') AS "minutes!",
-                  coalesce(string_agg(coalesce(s.from, ''), E'\n'), '') AS "froms!",
-                  coalesce(string_agg(coalesce((extract(epoch FROM s.consumed_before_at) * 1000000)::bigint::text, ''), E'\n'), '')
+        r#"SELECT s.organization_id, s.product_id, string_agg(s.place_id::text, E'\n') AS "places!",
+                  string_agg(s.dimensions, E'\n') AS "paths!", string_agg(s.groups, E'\n') AS "groups!",
+                  string_agg((extract(epoch FROM s.minute)::bigint * 1000000)::text, E'\n') AS "minutes!",
+                  string_agg(coalesce(s.from, ''), E'\n') AS "froms!",
+                  string_agg(coalesce((extract(epoch FROM s.consumed_before_at) * 1000000)::bigint::text, ''), E'\n')
                       AS "consumed_before_from!",
-                  coalesce(string_agg(coalesce(s.to, ''), E'\n'), '') AS "tos!",
-                  coalesce(string_agg(coalesce((extract(epoch FROM s.last_consumed_at) * 1000000)::bigint::text, ''), E'\n'), '')
+                  string_agg(coalesce(s.to, ''), E'\n') AS "tos!",
+                  string_agg(coalesce((extract(epoch FROM s.last_consumed_at) * 1000000)::bigint::text, ''), E'\n')
                       AS "last_consumed!",
-                  coalesce(string_agg(coalesce(s.consumed_before, ''), E'\n'), '') AS "consumed_before_window!"
+                  string_agg(coalesce(s.consumed_before, ''), E'\n') AS "consumed_before_window!"
            FROM (
-               SELECT p.place_id, p.organization_id, p.product_id, array_to_string(p.dimensions, E'\x1f') AS dimensions,
+               SELECT p.place_id, p.environment_id, p.organization_id, p.product_id,
+                      array_to_string(p.dimensions, E'\x1f') AS dimensions,
                       array_to_string(p.groups, E'\x1f') AS groups, p.minute,
                       CASE WHEN p.minute >= $9 AND coalesce(p.first_minute, '-infinity') < $9
                            THEN (SELECT a.totals::text FROM activity a WHERE a.place_id = p.place_id AND a.minute < $9
@@ -145,7 +173,9 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
                  AND (p.minute >= $9 OR p.totals[1] - p.totals[2] - p.totals[3] + p.totals[4] - p.totals[5] <> 0)
                ORDER BY p.environment_id, p.organization_id, p.product_id
                LIMIT $14
-           ) s"#,
+           ) s
+           GROUP BY s.environment_id, s.organization_id, s.product_id
+           ORDER BY s.environment_id, s.organization_id, s.product_id"#,
         wanted.environment,
         first_organization,
         first_product,
@@ -161,21 +191,14 @@ async fn courses(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<V
         &group_values as &[&str],
         wanted.most,
     )
-    .fetch_one(connection)
-    .await?;
-    let (from, window_from) = (wanted.from, wanted.window_from);
-    // To read thousands of lines takes long enough that others' requests would wait for it.
-    let reading = tokio::task::spawn_blocking(move || columns.courses(from, window_from));
-    reading.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+    .fetch(connection);
+    let of_each = products.map(|columns| columns?.courses(wanted.from, wanted.window_from));
+    of_each.map_ok(|courses| stream::iter(courses.into_iter().map(Ok))).try_flatten()
 }
 
 impl Columns {
     fn courses(&self, from: Timestamp, window_from: Timestamp) -> Result<Vec<Course>, StoreError> {
-        if self.places.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut organizations = self.organizations.split('\n');
-        let mut products = self.products.split('\n');
+        let (organization, product) = (Value::stored(&self.organization_id), Value::stored(&self.product_id));
         let (mut paths, mut groups) = (self.paths.split('\n'), self.groups.split('\n'));
         let mut minutes = self.minutes.split('\n');
         let (mut froms, mut tos) = (self.froms.split('\n'), self.tos.split('\n'));
@@ -190,8 +213,8 @@ impl Columns {
             let consumed = next(&mut consumed_before_window)?;
             courses.push(Course {
                 place_id: place.parse().map_err(|_| unreadable(place))?,
-                organization: Value::stored(next(&mut organizations)?),
-                product: Value::stored(next(&mut products)?),
+                organization: organization.clone(),
+                product: product.clone(),
                 path: values(next(&mut paths)?),
                 groups: values(next(&mut groups)?),
                 from: if minute < from { to } else { of_then },
@@ -292,6 +315,5 @@ pub async fn paces(
         most: PACES_MAX,
     };
     let seconds = (now.0.div_euclid(1_000_000) - from.0 / 1_000_000).max(1);
-    let courses = courses(connection, &wanted).await?;
-    Ok(courses.into_iter().map(|course| Pace::of(course, seconds)).collect())
+    courses(connection, &wanted).map_ok(|course| Pace::of(course, seconds)).try_collect().await
 }

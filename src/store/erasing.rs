@@ -150,6 +150,9 @@ pub async fn empty(
          ), demanded AS (
              DELETE FROM unmet_demand u USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
              WHERE u.environment_id = $1 AND u.organization_id = p.organization_id AND u.product_id = p.product_id
+         ), marked AS (
+             DELETE FROM unmet_taken u USING unnest($2::text[], $3::text[]) AS p (organization_id, product_id)
+             WHERE u.environment_id = $1 AND u.organization_id = p.organization_id AND u.product_id = p.product_id
          )
          DELETE FROM activity a USING gone WHERE a.place_id = gone.place_id",
         environment,

@@ -25,6 +25,7 @@ const TABLES: &[(&str, &str)] = &[
     ("activity", "SELECT, INSERT, UPDATE, DELETE"),
     ("activity_place", "SELECT, INSERT, UPDATE"),
     ("unmet_demand", "SELECT, INSERT, DELETE"),
+    ("unmet_taken", "SELECT, INSERT, UPDATE, DELETE"),
     ("watch", "SELECT, INSERT, UPDATE, DELETE"),
     ("alert", "SELECT, INSERT, UPDATE, DELETE"),
     // To lock them is to be able to change them.

@@ -86,44 +86,66 @@ pub struct Lane {
     until: OffsetDateTime,
 }
 
-/// Takes lanes that are due: as many of each webhook as it may have at once, less those that `busy`
-/// says it has here already, and `most` in all.
+/// How many lanes may be taken at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Each {
+    /// Of one webhook.
+    pub webhook: i64,
+    /// Of all of an environment.
+    pub environment: i64,
+}
+
+/// Takes lanes that are due: as many of each webhook and environment as it may have at once, less
+/// those that `busy` says it has here already, and `most` in all. Where there are more, those of the
+/// environments that have the fewest come first, and of one what has been due for longest: so nobody's
+/// slow receivers hold up what is for others.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn take(
     connection: &mut PgConnection,
     busy: &HashMap<(String, String), i64>,
-    each: i64,
+    each: Each,
     most: i64,
     hold: Duration,
 ) -> Result<Vec<Lane>, StoreError> {
     let environments: Vec<&str> = busy.keys().map(|(environment, _)| environment.as_str()).collect();
     let webhooks: Vec<&str> = busy.keys().map(|(_, webhook)| webhook.as_str()).collect();
     let counts: Vec<i64> = busy.values().copied().collect();
+    // What is due is compared with the time of the statement, which an index can be asked for.
     let rows = sqlx::query!(
-        r#"WITH due AS (
-               SELECT l.* FROM webhook w
-               LEFT JOIN unnest($1::text[], $2::text[], $6::bigint[]) AS b (environment_id, webhook, count)
-                 ON b.environment_id = w.environment_id AND b.webhook = w.name
+        r#"WITH busy AS (
+               SELECT * FROM unnest($1::text[], $2::text[], $6::bigint[]) AS b (environment_id, webhook, count)
+           ), due AS (
+               SELECT l.*, coalesce((SELECT sum(b.count) FROM busy b WHERE b.environment_id = l.environment_id), 0)
+                           + row_number() OVER (PARTITION BY l.environment_id ORDER BY l.due_at) AS turn
+               FROM webhook w
+               LEFT JOIN busy b ON b.environment_id = w.environment_id AND b.webhook = w.name
                CROSS JOIN LATERAL (
-                   SELECT l.environment_id, l.webhook, l.organization_id, l.product_id FROM lane l
-                   WHERE l.environment_id = w.environment_id AND l.webhook = w.name AND l.due_at <= clock_timestamp()
-                   ORDER BY l.due_at LIMIT greatest($3::bigint - coalesce(b.count, 0), 0) FOR UPDATE SKIP LOCKED
+                   SELECT l.environment_id, l.webhook, l.organization_id, l.product_id, l.due_at FROM lane l
+                   WHERE l.environment_id = w.environment_id AND l.webhook = w.name AND l.due_at <= now()
+                   ORDER BY l.due_at LIMIT greatest($3::bigint - coalesce(b.count, 0), 0)
                ) l
                WHERE w.enabled
-               LIMIT $4
+           ), chosen AS (
+               SELECT l.environment_id, l.webhook, l.organization_id, l.product_id
+               FROM due d
+               JOIN lane l ON l.environment_id = d.environment_id AND l.webhook = d.webhook
+                 AND l.organization_id = d.organization_id AND l.product_id = d.product_id AND l.due_at <= now()
+               WHERE d.turn <= $7::bigint
+               ORDER BY d.turn, d.due_at LIMIT $4 FOR UPDATE OF l SKIP LOCKED
            )
-           UPDATE lane SET due_at = clock_timestamp() + $5 FROM due d
+           UPDATE lane SET due_at = clock_timestamp() + $5 FROM chosen d
            WHERE lane.environment_id = d.environment_id AND lane.webhook = d.webhook
              AND lane.organization_id = d.organization_id AND lane.product_id = d.product_id
            RETURNING lane.environment_id, lane.webhook, lane.organization_id, lane.product_id, lane.due_at"#,
         &environments as &[&str],
         &webhooks as &[&str],
-        each,
+        each.webhook,
         most,
         interval(hold),
         &counts,
+        each.environment,
     )
     .fetch_all(connection)
     .await?;

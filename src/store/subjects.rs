@@ -86,6 +86,29 @@ pub async fn touched(
     Ok(subject.collect())
 }
 
+/// Takes the group paths of all environments whose unmet demand was just kept, at most so many: they
+/// come once. What is being marked once more at the moment comes when it is.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn unmet(connection: &mut PgConnection, most: i64) -> Result<Vec<(String, Subject)>, StoreError> {
+    let rows = sqlx::query!(
+        "DELETE FROM unmet_taken
+         WHERE ctid = ANY(ARRAY(SELECT ctid FROM unmet_taken LIMIT $1 FOR UPDATE SKIP LOCKED))
+         RETURNING environment_id, organization_id, product_id, dimensions, groups",
+        most,
+    )
+    .fetch_all(connection)
+    .await?;
+    let subject = rows.into_iter().map(|row| {
+        let (organization_id, product_id) = (row.organization_id, row.product_id);
+        let subject =
+            Row { organization_id, product_id, dimensions: row.dimensions, groups: row.groups }.subject();
+        (row.environment_id, subject)
+    });
+    Ok(subject.collect())
+}
+
 /// Reads the balances of an environment behind one, in the order of their keys.
 ///
 /// # Errors

@@ -39,7 +39,8 @@ pub async fn hand_on(connection: &mut PgConnection, counted: &[Moved]) -> Result
 
 /// Takes what was handed on, at most so many; it is gone from there when the transaction commits.
 /// That of products which nothing is kept of is dropped: whoever asks for what there never was, or
-/// is no more, leaves nothing behind.
+/// is no more, leaves nothing behind. Where anything is watched for, the group paths are marked, for
+/// whoever judges them to look at once what is kept now.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -49,6 +50,13 @@ pub async fn take(connection: &mut PgConnection, most: i64) -> Result<Vec<Moved>
                DELETE FROM unmet_demand u
                WHERE u.unmet_id IN (SELECT unmet_id FROM unmet_demand ORDER BY unmet_id LIMIT $1)
                RETURNING u.*
+           ), marked AS (
+               INSERT INTO unmet_taken AS m (environment_id, organization_id, product_id, dimensions, groups)
+               SELECT DISTINCT t.environment_id, t.organization_id, t.product_id, t.dimensions, t.groups FROM taken t
+               WHERE EXISTS (SELECT FROM watch w WHERE w.environment_id = t.environment_id)
+               -- Whoever is about to judge what was there before leaves the mark to the next.
+               ON CONFLICT (environment_id, organization_id, product_id, dimensions, groups)
+               DO UPDATE SET groups = m.groups
            )
            SELECT t.environment_id, t.organization_id, t.product_id, t.dimensions, t.groups, t.minute,
                   t.quantity::text AS "quantity!", t.count

@@ -64,9 +64,9 @@ FITTING = {
         {"balanceAtOrBelow": 100, "clearAbove": "200.5"},
         {"percentLeftAtOrBelow": 50},
         {"exhaustedWithinSeconds": 3600, "windowSeconds": 60},
-        {"overAllocated": True},
+        {"overAllocated": True, "clearAtOrAbove": 10},
         {"idleForSeconds": 60},
-        {"unmetAbove": 1, "withinSeconds": 3600},
+        {"unmetAbove": 1, "clearAtOrBelow": 0, "withinSeconds": 3600},
     ],
     # Whoever is told of alerts there: nobody is, as it is a private address.
     "url": ["https://localhost/hook"],

@@ -405,6 +405,23 @@ async fn the_document_s_worked_example_is_true() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn no_text_of_a_client_is_a_formula_for_who_opens_the_table() {
+    let service = Service::with_stock(10).await;
+    // Whoever may consume brings any group path into the figures, by being refused.
+    let planted = r#"=HYPERLINK("http://example.com","x")"#;
+    let body = changed(consumption("planted", "Online", 2), json!({"groups": {"channel": planted}}));
+    service.refuse("allocation/consume", body, "insufficient-allocation").await;
+    eventually("it is counted", async || {
+        records(&service, "").await.iter().any(|record| record["groups"]["channel"] == planted)
+    })
+    .await;
+    let csv = ask_as(&service, "", "text/csv").await;
+    assert!(csv.text.contains(r#","'=HYPERLINK(""http://example.com"",""x"")","#), "{}", csv.text);
+    assert!(!csv.text.contains("\"="), "{}", csv.text);
+    service.stop().await;
+}
+
 fn seconds(time: &Value) -> i64 {
     let format = &time::format_description::well_known::Rfc3339;
     OffsetDateTime::parse(time.as_str().unwrap(), format).unwrap().unix_timestamp()
@@ -498,7 +515,15 @@ async fn any_number_of_products_is_read_page_by_page_and_one_that_is_too_large_i
     let rolled_up = pages(&service, "levels=1&limit=1").await;
     assert_eq!(rolled_up.len(), 5);
     assert!(rolled_up.iter().all(|record| record["balance"] == json!(9_000)), "{rolled_up:?}");
-    let refused = service.get(&format!("{PATH}?groupBy=organizationId")).await;
+    // Summed over all products, of whatever number of balances.
+    for query in ["groupBy=organizationId&levels=1", "groupBy=&levels=0", "groupBy=dimensions&levels=1"] {
+        let sum = pages(&service, query).await;
+        assert_eq!((sum.len(), &sum[0]["balance"]), (1, &json!(45_000)), "{query}");
+    }
+    let by_path = pages(&service, "groupBy=organizationId&limit=4000").await;
+    assert_eq!(by_path.len(), 9_000);
+    assert!(by_path.iter().all(|record| record["balance"] == json!(5)));
+    let refused = service.get(&format!("{PATH}?groupBy=organizationId&bucket=day&levels=0")).await;
     assert_eq!(pointers(&problem(&refused, "invalid-request")), ["/productId"]);
     let answer = service.get(&format!("{PATH}?groupBy=organizationId&productId=Many3&levels=0")).await;
     assert_eq!(answer.json()[0]["balance"], json!(9_000));

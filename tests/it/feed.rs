@@ -105,6 +105,22 @@ impl Reader {
         tokio::time::timeout(PATIENCE, next).await.expect("an event comes")
     }
 
+    /// All events until a heartbeat says that nothing else was there up to an event.
+    async fn until(&mut self, last: i64) -> Vec<Value> {
+        let reading = async {
+            let mut events = Vec::new();
+            loop {
+                let message = self.message().await.expect("the stream goes on");
+                events.extend(message.event);
+                let id = message.id.as_deref().and_then(|id| id.split('-').next()?.parse::<i64>().ok());
+                if message.is_heartbeat && id >= Some(last) {
+                    return events;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("it comes so far")
+    }
+
     pub async fn events(&mut self, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
         while events.len() < count {
@@ -141,8 +157,10 @@ async fn it_begins_now_or_behind_an_event_and_tells_what_the_history_tells() {
 }
 
 #[tokio::test]
-async fn each_filter_lets_through_what_it_does_in_the_history() {
-    let service = Service::with_stock(100).await;
+async fn each_filter_lets_through_what_it_does_in_the_history_and_nothing_else() {
+    let service = Service::start_on(database().await, &["--heartbeat-time-ms", "50"]).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    service.grant("onhand", stock("stock", 100)).await;
     let filters = [
         "",
         "organizationId=usmf&productId=Bike",
@@ -174,16 +192,13 @@ async fn each_filter_lets_through_what_it_does_in_the_history() {
     let moved = super::requests::reallocation("move", "Online/VIP", "Store", 5);
     service.grant("allocation/reallocate", moved).await;
     service.grant("allocation/consume", consumption("sale", "Online/VIP", 1)).await;
-    // Something that every filter lets through but those that let through nothing.
+    let last = id_of(service.events("").await.last().unwrap());
     for (filter, mut reader) in filters.iter().zip(readers) {
         let expected: Vec<Value> = service.events(filter).await;
         let expected: Vec<Value> = expected.into_iter().filter(|event| event["id"] != "stock").collect();
-        assert_eq!(reader.events(expected.len()).await, expected, "{filter}");
-        // And from the ledger.
+        assert_eq!(reader.until(last).await, expected, "{filter}");
         let mut again = Reader::open(&service.base, &format!("{filter}&after=1"), None).await;
-        assert_eq!(again.events(expected.len()).await, expected, "{filter}, from the ledger");
-        // Nothing else was let through.
-        drop(again);
+        assert_eq!(again.until(last).await, expected, "{filter}, from the ledger");
     }
     service.stop().await;
 }
@@ -239,30 +254,56 @@ async fn nothing_is_handed_on_before_an_event_that_may_still_come_and_foreign_wo
     service.stop().await;
 }
 
-/// Reads pages one way until told to stop, and then to the end.
-async fn page_all(
-    client: reqwest::Client,
-    base: String,
-    order: &'static str,
-    is_over: Arc<AtomicBool>,
-) -> Vec<Value> {
-    let mut events: Vec<Value> = Vec::new();
+/// Reads all pages of a query.
+async fn page_through(client: &reqwest::Client, base: &str, query: String) -> Vec<Value> {
+    let (mut events, mut query) = (Vec::new(), Some(query));
+    while let Some(page) = query {
+        let response = client.get(format!("{base}{EVENTS}?{page}")).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        events.extend(response.json::<Vec<Value>>().await.unwrap());
+        query = link.map(|link| link.trim_start_matches("<?").split('>').next().unwrap().to_owned());
+    }
+    events
+}
+
+/// Reads what is new, oldest first, until told to stop, and then to the end.
+async fn page_on(base: String, is_over: Arc<AtomicBool>) -> Vec<i64> {
+    let client = reqwest::Client::new();
+    let mut ids: Vec<i64> = Vec::new();
     loop {
         let was_over = is_over.load(Ordering::Relaxed);
-        let after = if order == "oldest" { events.last().map_or(0, id_of) } else { 0 };
-        let mut query = Some(format!("order={order}&limit=7&after={after}"));
-        if order == "newest" {
-            events.clear();
+        let after = ids.last().copied().unwrap_or(0);
+        let query = format!("order=oldest&limit=7&after={after}");
+        ids.extend(page_through(&client, &base, query).await.iter().map(id_of));
+        if was_over {
+            return ids;
         }
-        while let Some(page) = query {
-            let response = client.get(format!("{base}{EVENTS}?{page}")).send().await.unwrap();
-            assert_eq!(response.status(), 200);
-            let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
-            events.extend(response.json::<Vec<Value>>().await.unwrap());
-            query = link.map(|link| link.trim_start_matches("<?").split('>').next().unwrap().to_owned());
+    }
+}
+
+/// Reads all there is, newest first, again and again until told to stop. Each time it is all that the
+/// ledger has from the first one down, once and in order. Answers how often there was anything, and
+/// the last.
+async fn page_back(base: String, mut ledger: PgConnection, is_over: Arc<AtomicBool>) -> (usize, Vec<i64>) {
+    let (client, mut passes) = (reqwest::Client::new(), 0);
+    loop {
+        let was_over = is_over.load(Ordering::Relaxed);
+        let events = page_through(&client, &base, "order=newest&limit=7".to_owned()).await;
+        let mut ids: Vec<i64> = events.iter().map(id_of).collect();
+        if let Some(first) = ids.first() {
+            let expected: Vec<i64> =
+                sqlx::query_scalar("SELECT event_id FROM ledger WHERE event_id <= $1 ORDER BY event_id DESC")
+                    .bind(first)
+                    .fetch_all(&mut ledger)
+                    .await
+                    .unwrap();
+            assert_eq!(ids, expected, "newest first, while others write");
+            passes += 1;
         }
         if was_over {
-            return events;
+            ids.reverse();
+            return (passes, ids);
         }
     }
 }
@@ -305,16 +346,11 @@ async fn while_many_write_over_two_instances_every_reader_gets_every_event_once_
             });
         }
     }
-    let mut pages = JoinSet::new();
-    for (program, order) in [(0, "oldest"), (1, "oldest"), (1, "newest")] {
-        let (base, is_over) = (programs[program].base.clone(), Arc::clone(&is_over));
-        pages.spawn(async move {
-            let mut events = page_all(reqwest::Client::new(), base, order, is_over).await;
-            if order == "newest" {
-                events.reverse();
-            }
-            events
-        });
+    let (mut pages, mut back) = (JoinSet::new(), JoinSet::new());
+    for program in &programs {
+        pages.spawn(page_on(program.base.clone(), Arc::clone(&is_over)));
+        let ledger = PgConnection::connect_with(&database).await.unwrap();
+        back.spawn(page_back(program.base.clone(), ledger, Arc::clone(&is_over)));
     }
     let mut writers = JoinSet::new();
     for number in 0..PRODUCTS {
@@ -345,8 +381,13 @@ async fn while_many_write_over_two_instances_every_reader_gets_every_event_once_
     connection.close().await.unwrap();
     assert_eq!(expected.len(), total);
     let ids = |events: &[Value]| events.iter().map(id_of).collect::<Vec<i64>>();
-    while let Some(events) = pages.join_next().await {
-        assert_eq!(ids(&events.unwrap()), expected, "by pages");
+    while let Some(ids) = pages.join_next().await {
+        assert_eq!(ids.unwrap(), expected, "by pages");
+    }
+    while let Some(read) = back.join_next().await {
+        let (passes, ids) = read.unwrap();
+        assert_eq!(ids, expected, "newest first");
+        assert!(passes > 3, "it was read while others wrote: {passes} times");
     }
     while let Some(events) = streams.join_next().await {
         assert_eq!(ids(&events.unwrap()), expected, "by a stream");

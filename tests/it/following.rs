@@ -259,3 +259,29 @@ async fn a_follower_that_panics_begins_anew_and_is_counted() {
     followers.stop().await;
     service.stop().await;
 }
+
+#[tokio::test]
+async fn who_ends_by_themselves_has_time_for_it_and_who_does_not_is_stopped() {
+    let of = || {
+        let (database, panics) = (PgConnectOptions::new(), Panics::default());
+        let limits = settings(&database, &[]).follow_limits();
+        Followers::new(database, limits, panics)
+    };
+    let is_done = Arc::<AtomicBool>::default();
+    let mut followers = of();
+    let done = Arc::clone(&is_done);
+    followers.run("ends", move || {
+        let done = Arc::clone(&done);
+        async move {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            done.store(true, Ordering::Relaxed);
+        }
+    });
+    followers.stop_at(tokio::time::Instant::now() + std::time::Duration::from_secs(30)).await;
+    assert!(is_done.load(Ordering::Relaxed));
+    let mut followers = of();
+    followers.run("does not", std::future::pending);
+    followers.stop_at(tokio::time::Instant::now()).await;
+}

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use time::Duration;
 use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
@@ -10,7 +10,7 @@ use time::macros::datetime;
 use super::requests::{
     allocation, balance, changed, consumption, event, pointers, problem, reallocation, red, stock,
 };
-use super::support::{Answer, Service, bicycles, database};
+use super::support::{Answer, Service, as_service, bicycles, database, eventually};
 
 pub const EVENTS: &str = "/api/environment/test/events";
 
@@ -369,6 +369,73 @@ async fn few_of_many_are_found_page_by_page_however_far_apart() {
         let mut newest = names(&service.lines(&format!("{query}&order=newest")).await);
         newest.reverse();
         assert_eq!(newest, expected);
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn among_a_thousand_times_as_many_of_others_each_exchange_is_short() {
+    const ALL: i64 = 600_000;
+    const OWN: i64 = 150;
+    let service = Service::with_stock(1).await;
+    let database = service.database.clone();
+    service.stop().await;
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    // Own ones at both ends, one a second, and nothing but others' between.
+    let statement = "INSERT INTO ledger (environment_id, organization_id, product_id, id, operation, dimensions,
+                         configuration_version, version, received_at, outcome)
+        SELECT CASE WHEN least(i - 1, $1 - i) < $2 THEN 'test' ELSE 'another' END, 'usmf', 'Bike', 'e' || i, 'set-on-hand',
+               '{1,11,red}', 1, i, '2030-01-01T00:00:00Z'::timestamptz + make_interval(secs => i),
+               json_build_object('version', i, 'availableToAllocate', 0)
+        FROM generate_series(1, $1) i";
+    sqlx::query(statement).bind(ALL).bind(OWN).execute(&mut connection).await.unwrap();
+    let settle =
+        "UPDATE follower SET reached_event_id = (SELECT max(event_id) FROM ledger); VACUUM ANALYZE ledger";
+    for statement in settle.split(';') {
+        connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    // How long it takes to pass by all others' at once, when nothing is in the way.
+    let mut service_role = PgConnection::connect_with(&as_service(&database)).await.unwrap();
+    service_role.execute("SET ringfence.environments = '{test}'").await.unwrap();
+    let mut whole = std::time::Duration::MAX;
+    for _ in 0..3 {
+        let begun = std::time::Instant::now();
+        service_role
+            .execute("SELECT event_id FROM ledger WHERE event_id > 0 ORDER BY event_id LIMIT 10000")
+            .await
+            .unwrap();
+        whole = whole.min(begun.elapsed());
+    }
+    let limit = (whole.as_millis() / 5).to_string();
+    let service = Service::start_on(database, &["--round-trip-max-ms", &limit]).await;
+    let first: Vec<String> = (1..=OWN).map(|i| format!("e{i}")).collect();
+    let last: Vec<String> = (ALL - OWN + 1..=ALL).map(|i| format!("e{i}")).collect();
+    let all = [&["stock".to_owned()], &first[..], &last[..]].concat();
+    let time = |i: i64| (datetime!(2030-01-01 0:00 UTC) + Duration::seconds(i)).format(&Rfc3339).unwrap();
+    let (late, early) = (format!("from={}", time(ALL - 49)), format!("from={}&to={}", time(11), time(21)));
+    for (query, expected) in [("", &all[..]), (&late, &last[100..]), (&early, &first[10..20])] {
+        for order in ["oldest", "newest"] {
+            let mut page = Some(format!("{query}&order={order}&limit=1000"));
+            let mut found = Vec::new();
+            while let Some(query) = page {
+                let mut answer = None;
+                // The machine may have been busy with something else: once more.
+                eventually(&format!("{query} is answered within {limit} ms"), async || {
+                    let asked = service.get(&format!("{EVENTS}?{query}")).await;
+                    let is_answered = asked.status == 200;
+                    answer = Some(asked);
+                    is_answered
+                })
+                .await;
+                let answer = answer.unwrap();
+                found.extend(names(answer.json().as_array().unwrap()));
+                page = next(&answer);
+            }
+            if order == "newest" {
+                found.reverse();
+            }
+            assert_eq!(found, expected, "{query} {order}");
+        }
     }
     service.stop().await;
 }

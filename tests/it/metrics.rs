@@ -118,6 +118,11 @@ async fn how_far_those_are_behind_who_follow_is_measured() {
     let service = Service::with_stock(10).await;
     let of = |name: &str| format!("follower=\"{name}\"");
     let (events, age) = ("ringfence_follower_behind_events", "ringfence_follower_behind_seconds");
+    // Each begins anew when it panics, and whoever only works beside them too.
+    for name in ["activity", "watches", "snapshots", "unmet", "over-allocated", "forgetting", "delivery"] {
+        let panics = "ringfence_follower_panics_total";
+        assert!(scrape(&service).await.contains(&format!("{panics}{{{}}} 0\n", of(name))), "{name}");
+    }
     let followers = ["activity", "watches", "snapshots"];
     eventually("all have everything", async || {
         let text = scrape(&service).await;

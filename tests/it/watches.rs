@@ -10,6 +10,7 @@ use super::requests::{
 use super::support::{Answer, Service, bicycles, eventually};
 
 mod rolled_up;
+mod sweeps;
 
 const ENVIRONMENT: &str = "/api/environment/test";
 
@@ -136,7 +137,7 @@ async fn every_balance_at_or_below_the_group_path_of_a_watch_is_judged_by_itself
 #[tokio::test]
 async fn a_node_without_enough_for_what_is_allocated_opens_an_alert_at_each_node_above() {
     let service = service(900).await;
-    service.watch("over", json!({"overAllocated": true})).await;
+    service.watch("over", json!({"overAllocated": true, "clearAtOrAbove": 10})).await;
     // The stock of the shop is corrected to less than what is set aside.
     service.grant("onhand", stock("gone", -200)).await;
     let alerts = service.open_alerts(2).await;
@@ -144,7 +145,19 @@ async fn a_node_without_enough_for_what_is_allocated_opens_an_alert_at_each_node
     places.sort_by_key(|place| place.as_object().unwrap().len());
     assert_eq!(places, [&json!({"siteId": "1", "locationId": "11"}), &red()]);
     assert!(alerts.iter().all(|alert| alert["value"] == -100 && alert.get("groups").is_none()), "{alerts:?}");
-    service.grant("onhand", stock("found", 100)).await;
+    service.grant("onhand", stock("found", 109)).await;
+    // What is judged behind that opens.
+    service.grant("onhand", changed(stock("helmet", -1), json!({"productId": "Helmet"}))).await;
+    eventually("the helmet is told of", async || {
+        let alerts = service.read("alerts?state=open").await;
+        alerts.as_array().unwrap().iter().any(|alert| alert["productId"] == "Helmet")
+    })
+    .await;
+    let alerts = service.read("alerts?state=open").await;
+    let of_bikes = alerts.as_array().unwrap().iter().filter(|alert| alert["productId"] == "Bike").count();
+    assert_eq!(of_bikes, 2, "9 are not enough to be told that all is well");
+    service.grant("onhand", changed(stock("helmets", 11), json!({"productId": "Helmet"}))).await;
+    service.grant("onhand", stock("more", 1)).await;
     service.open_alerts(0).await;
     // A formula under which there is less makes no event, and is judged all the same.
     let mut document = bicycles();
@@ -279,6 +292,13 @@ async fn watches_are_kept_shown_and_refused_in_words() {
     assert_eq!(shown, made.json());
     assert_eq!(service.put("watches/low", &shown).await.status, 200, "what is shown can be put");
     assert_eq!(service.read("watches").await, json!([shown]));
+    for rule in [
+        json!({"overAllocated": true, "clearAtOrAbove": 5}),
+        json!({"unmetAbove": 5, "clearAtOrBelow": 2.5, "withinSeconds": 60}),
+    ] {
+        let made = service.put("watches/low", &json!({"rule": rule})).await;
+        assert_eq!((made.status, &made.json()["rule"]), (200, &rule));
+    }
     for (body, code, place) in [
         (json!({}), "invalid-request", "/rule"),
         (json!({"rule": {}}), "invalid-request", "/rule"),

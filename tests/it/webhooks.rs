@@ -13,6 +13,7 @@ mod bounds;
 mod forgetting;
 mod retries;
 mod secure;
+mod tarpits;
 
 /// Settings under which failures are over soon.
 const QUICK: [&str; 7] = [

@@ -39,7 +39,8 @@ pub struct WatchDocument {
 /// What is watched for: exactly one of `balanceAtOrBelow`, `percentLeftAtOrBelow`,
 /// `exhaustedWithinSeconds`, `overAllocated`, `idleForSeconds` and `unmetAbove`, with what belongs to
 /// it. With `{"balanceAtOrBelow": 10, "clearAbove": 15}` an alert opens when 10 are left, and closes
-/// when more than 15 are.
+/// when more than 15 are. What is idle needs no second bound: it opens only when nothing was consumed for
+/// the whole time, so not again before that has passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WatchRule)]
@@ -69,6 +70,14 @@ pub struct RuleDocument {
     /// is without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear_above: Option<Quantity>,
+    /// With `overAllocated`: the alert closes when this or more is available to allocate. At least 0, which it
+    /// is without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_at_or_above: Option<Quantity>,
+    /// With `unmetAbove`: the alert closes when this or less was refused within the time. From 0 to that
+    /// above which it opens, which it is without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_at_or_below: Option<Quantity>,
     /// With `exhaustedWithinSeconds`: over what time the rate is taken, in seconds; 3,600 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60, maximum = 2_592_000)]
@@ -161,11 +170,20 @@ impl RuleDocument {
             }
             "idleForSeconds" => Rule::IdleFor(seconds(one, self.idle_for_seconds, WINDOW)?),
             "unmetAbove" => {
-                let unmet = self.unmet_above.unwrap_or_default();
-                let bounds = self.bounds(one, unmet, None)?;
-                Rule::UnmetAbove(bounds.opens_at, seconds("withinSeconds", self.within_seconds, WINDOW)?)
+                let opens_above = at_least_zero(one, self.unmet_above.unwrap_or_default())?;
+                let place = "clearAtOrBelow";
+                let clears_at = at_least_zero(place, self.clear_at_or_below.unwrap_or(opens_above))?;
+                if clears_at > opens_above {
+                    let detail = format!("must be at most {opens_above}, above which the alert opens");
+                    return Err(invalid(&format!("/rule/{place}"), &detail));
+                }
+                let seconds = seconds("withinSeconds", self.within_seconds, WINDOW)?;
+                Rule::UnmetAbove { opens_above, clears_at, seconds }
             }
-            _ if self.over_allocated == Some(true) => Rule::OverAllocated,
+            _ if self.over_allocated == Some(true) => Rule::OverAllocated(at_least_zero(
+                "clearAtOrAbove",
+                self.clear_at_or_above.unwrap_or_default(),
+            )?),
             _ => return Err(invalid("/rule/overAllocated", "must be true")),
         })
     }
@@ -175,6 +193,8 @@ impl RuleDocument {
         let bounded = ["balanceAtOrBelow", "percentLeftAtOrBelow", "exhaustedWithinSeconds"];
         for (name, is_given, fits) in [
             ("clearAbove", self.clear_above.is_some(), &bounded[..]),
+            ("clearAtOrAbove", self.clear_at_or_above.is_some(), &["overAllocated"]),
+            ("clearAtOrBelow", self.clear_at_or_below.is_some(), &["unmetAbove"]),
             ("windowSeconds", self.window_seconds.is_some(), &bounded[2..]),
             ("withinSeconds", self.within_seconds.is_some(), &["unmetAbove"]),
         ] {
@@ -189,9 +209,7 @@ impl RuleDocument {
     fn bounds(&self, name: &str, opens_at: Quantity, most: Option<Quantity>) -> Result<Bounds, Refusal> {
         let clears_above = self.clear_above.unwrap_or(opens_at);
         let place = format!("/rule/{name}");
-        if opens_at < Quantity::ZERO {
-            return Err(invalid(&place, "must be 0 or more"));
-        }
+        at_least_zero(name, opens_at)?;
         if let Some(most) = most.filter(|&most| opens_at > most) {
             return Err(invalid(&place, &format!("must be at most {most}")));
         }
@@ -201,6 +219,13 @@ impl RuleDocument {
         }
         Ok(Bounds { opens_at, clears_above })
     }
+}
+
+fn at_least_zero(name: &str, quantity: Quantity) -> Result<Quantity, Refusal> {
+    if quantity < Quantity::ZERO {
+        return Err(invalid(&format!("/rule/{name}"), "must be 0 or more"));
+    }
+    Ok(quantity)
 }
 
 fn value(place: &str, text: Option<&str>) -> Result<Option<Value>, Refusal> {

@@ -123,6 +123,14 @@ fn demand_is_unmet_above_a_quantity() {
         Facts::Balance(Balance::default(), Some(activity))
     };
     assert_eq!(course(unmet, &[at(0), at(5), at(6), at(7), at(5), at(0)]), "..O.C.");
+    let with_gap = rule(r#"{"unmetAbove": 5, "clearAtOrBelow": 2, "withinSeconds": 3600}"#);
+    assert_eq!(
+        course(with_gap, &[at(3), at(5), at(6), at(5), at(3), at(2), at(3), at(5), at(6)]),
+        "..O..C..O"
+    );
+    let to_none = rule(r#"{"unmetAbove": 5, "clearAtOrBelow": 0, "withinSeconds": 60}"#);
+    assert_eq!(course(to_none, &[at(6), at(1), at(0)]), "O.C");
+    assert_eq!(with_gap.threshold(), whole(5));
 }
 
 #[test]
@@ -130,6 +138,9 @@ fn a_node_is_over_allocated_below_nothing() {
     let over = rule(r#"{"overAllocated": true}"#);
     let at = |units| Facts::Available(whole(units));
     assert_eq!(course(over, &[at(1), at(0), at(-1), at(-5), at(0), Facts::Gone]), "..O.C.");
+    let with_gap = rule(r#"{"overAllocated": true, "clearAtOrAbove": 10}"#);
+    assert_eq!(course(with_gap, &[at(9), at(0), at(-1), at(0), at(9), at(10), at(0), at(-1)]), "..O..C.O");
+    assert_eq!(course(with_gap, &[at(-1), at(5), Facts::Gone]), "O.C");
 }
 
 #[test]
@@ -179,10 +190,17 @@ fn a_rule_is_one_rule_with_what_belongs_to_it() {
         (r#"{"exhaustedWithinSeconds": 60, "windowSeconds": 59}"#, "/rule/windowSeconds"),
         (r#"{"overAllocated": false}"#, "/rule/overAllocated"),
         (r#"{"overAllocated": true, "clearAbove": 1}"#, "/rule/clearAbove"),
+        (r#"{"overAllocated": true, "clearAtOrAbove": -1}"#, "/rule/clearAtOrAbove"),
+        (r#"{"overAllocated": true, "clearAtOrBelow": 1}"#, "/rule/clearAtOrBelow"),
+        (r#"{"balanceAtOrBelow": 1, "clearAtOrAbove": 2}"#, "/rule/clearAtOrAbove"),
+        (r#"{"idleForSeconds": 60, "clearAtOrAbove": 2}"#, "/rule/clearAtOrAbove"),
         (r#"{"idleForSeconds": 59}"#, "/rule/idleForSeconds"),
         (r#"{"idleForSeconds": 2592001}"#, "/rule/idleForSeconds"),
         (r#"{"unmetAbove": 1}"#, "/rule/withinSeconds"),
         (r#"{"unmetAbove": -1, "withinSeconds": 60}"#, "/rule/unmetAbove"),
+        (r#"{"unmetAbove": 5, "clearAtOrBelow": 6, "withinSeconds": 60}"#, "/rule/clearAtOrBelow"),
+        (r#"{"unmetAbove": 5, "clearAtOrBelow": -1, "withinSeconds": 60}"#, "/rule/clearAtOrBelow"),
+        (r#"{"unmetAbove": 5, "clearAbove": 6, "withinSeconds": 60}"#, "/rule/clearAbove"),
     ] {
         match read(&format!(r#"{{"rule": {rule}}}"#)) {
             Err(Refusal::InvalidRequest(faults)) => assert_eq!(faults[0].pointer, place, "{rule}"),
