@@ -11,7 +11,7 @@ use crate::domain::analytics::{Course, Pace};
 use crate::domain::command::{ProductKey, Timestamp};
 use crate::domain::name::Value;
 
-use super::{StoreError, activity, follow, text};
+use super::{StoreError, activity, follow, horizon, text};
 
 /// The follower that keeps activity.
 const FOLLOWER: &str = "activity";
@@ -44,7 +44,7 @@ pub struct Wanted<'a> {
 
 /// What was found: all as of one moment.
 pub struct Found {
-    /// The last event that is in it.
+    /// The environment's last event that is in it.
     pub reached: i64,
     /// The spots, in the order of their keys. None of those that have nothing and saw nothing.
     pub courses: Vec<Course>,
@@ -61,6 +61,7 @@ pub struct Found {
 pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Found, StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let reached = follow::reached(&mut transaction, FOLLOWER).await?;
+    let reached = horizon::last_id_of(&mut transaction, wanted.environment, reached).await?;
     let courses = courses(&mut transaction, wanted).await?;
     let mut found = Found { reached, courses, buckets: HashMap::new(), is_cut: false };
     if let Some((unit, most)) = wanted.bucket {

@@ -197,7 +197,13 @@ pub async fn page(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<
             "l.environment_id DESC, l.organization_id DESC, l.product_id DESC, l.event_id DESC"
         )
     } else {
-        scan!(connection, wanted, "l.event_id > $2 AND l.event_id <= $3", "l.event_id", "l.event_id DESC")
+        scan!(
+            connection,
+            wanted,
+            "(l.environment_id, l.event_id) > ($1, $2) AND (l.environment_id, l.event_id) <= ($1, $3)",
+            "l.environment_id, l.event_id",
+            "l.environment_id DESC, l.event_id DESC"
+        )
     };
     let stopped = scanned.len() == wanted.most || scanned.last().is_some_and(|last| last.is_last);
     let reached = scanned.last().map(|last| last.event_id).filter(|_| stopped);
@@ -234,22 +240,27 @@ pub async fn all(
     Ok(rows)
 }
 
-/// Finds a stretch of the ledger, within the given one, that has all events of a time.
+/// Finds a stretch of the ledger, within the given one, that has all events of an environment of a time.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn stretch(
     connection: &mut PgConnection,
+    environment: &str,
     (after, until): (i64, i64),
     filter: &Filter,
 ) -> Result<(i64, i64), StoreError> {
     let Timestamp(apart) = CLOCKS_APART_MAX;
     let first = match filter.from {
-        Some(Timestamp(from)) => first_since(connection, (after, until), Timestamp(from - apart)).await?.0,
+        Some(Timestamp(from)) => {
+            first_since(connection, environment, (after, until), Timestamp(from - apart)).await?.0
+        }
         None => after,
     };
     let last = match filter.to {
-        Some(Timestamp(to)) => first_since(connection, (after, until), Timestamp(to + apart)).await?.1,
+        Some(Timestamp(to)) => {
+            first_since(connection, environment, (after, until), Timestamp(to + apart)).await?.1
+        }
         None => until,
     };
     Ok((first, last.max(first)))
@@ -259,13 +270,17 @@ pub async fn stretch(
 /// end are from before a time, and all behind its upper end are not.
 async fn first_since(
     connection: &mut PgConnection,
+    environment: &str,
     (mut after, mut until): (i64, i64),
     time: Timestamp,
 ) -> Result<(i64, i64), StoreError> {
     while until - after > NEAR {
         let middle = after + (until - after) / 2;
         let found = sqlx::query!(
-            "SELECT event_id, received_at FROM ledger WHERE event_id > $1 AND event_id <= $2 ORDER BY event_id LIMIT 1",
+            "SELECT event_id, received_at FROM ledger
+             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3)
+             ORDER BY environment_id, event_id LIMIT 1",
+            environment,
             middle,
             until,
         )
