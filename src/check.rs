@@ -40,7 +40,8 @@ pub async fn settle(settings: &Serve) -> Settled {
         problems.push(StartError::Certificate(error));
         None
     });
-    let tokens = provider(settings, &mut problems).map(Tokens::new).transpose();
+    let tokens = provider(settings, &mut problems);
+    let tokens = tokens.map(|provider| Tokens::new(provider, settings.token_limits())).transpose();
     let tokens = tokens.unwrap_or_else(|why| {
         problems.push(StartError::Tls(why));
         None
@@ -71,12 +72,17 @@ fn is_url(text: &str) -> bool {
 /// The OpenID provider whose tokens are believed, where it can be asked for its keys.
 fn provider(settings: &Serve, problems: &mut Vec<StartError>) -> Option<Provider> {
     let provider = settings.provider()?;
-    if is_url(&provider.jwks_url) {
+    let why = if !is_url(&provider.jwks_url) {
+        let url = provider.jwks_url;
+        format!("--oidc-jwks-url={url:?} (RINGFENCE_OIDC_JWKS_URL) is no URL: give the provider's jwks_uri")
+    } else if provider.is_forgeable() {
+        format!(
+            "--oidc-jwks-url={} (RINGFENCE_OIDC_JWKS_URL) is plain http to another machine, and who is on the way could sign tokens: give its https:// address; SSL_CERT_FILE names an authority of your own",
+            provider.place()
+        )
+    } else {
         return Some(provider);
-    }
-    let url = provider.jwks_url;
-    let why =
-        format!("--oidc-jwks-url={url:?} (RINGFENCE_OIDC_JWKS_URL) is no URL: give the provider's jwks_uri");
+    };
     problems.push(StartError::Settings(why));
     None
 }

@@ -329,8 +329,10 @@
 //! **The history ends at a horizon.** Event ids come from a sequence, and transactions commit in an
 //! order of their own: whoever has read up to 7 would never see 6, if that was late. So nobody is
 //! shown an event before all that have a lower id are there or never will be. Who could still have
-//! one is asked of the locks that PostgreSQL keeps anyway; writers do nothing for it. See
-//! `store/horizon.rs`.
+//! one is asked of the locks that PostgreSQL keeps anyway; writers do nothing for it. The sequence is one for
+//! all environments, so each is told of its own last event up to there, which what others write does not move:
+//! for that, and for a history that looks at nobody else's events, each event is in an index of its
+//! environment. See `store/horizon.rs`.
 //!
 //! **What an event did is not stored.** The command and its answer tell it, but for what sets and the
 //! freeing of reservations moved: those keep it in their outcome. See `domain/history.rs`.

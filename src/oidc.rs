@@ -21,24 +21,29 @@ use crate::domain::name::Value;
 
 /// Longest token, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
-/// Longest set of keys, in bytes.
-const SET_BYTES_MAX: usize = 64 << 10;
-/// Most keys of a set.
-const SET_KEYS_MAX: usize = 32;
-/// Longest that the provider may take to answer.
-const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long a set is not asked for again, whoever comes with whatever key.
-const FETCH_AGAIN: Duration = Duration::from_secs(10);
-/// For how long a set is believed to be the provider's: a key that it withdrew is good no longer.
-const SET_TIME: Duration = Duration::from_secs(300);
-/// For how long, when the provider does not answer.
-const SET_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// Tokens that are remembered, so that each is checked once.
 const TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Most environments that a token is for.
 const GRANTS_MAX: usize = 100;
 /// How far clocks may be apart, in seconds.
 const LEEWAY: u64 = 10;
+
+/// How much of a provider's set of keys is taken, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest set, in bytes.
+    pub set_bytes_max: usize,
+    /// Most keys of a set.
+    pub set_keys_max: usize,
+    /// Longest that the provider may take to answer.
+    pub fetch_time_max: Duration,
+    /// How long a set is not asked for again, whoever comes with whatever key.
+    pub fetch_again: Duration,
+    /// For how long a set is believed to be the provider's: a key that it withdrew is good no longer.
+    pub set_time: Duration,
+    /// For how long, when the provider does not answer.
+    pub set_time_max: Duration,
+}
 
 /// Whose tokens are believed.
 #[derive(Clone, Debug)]
@@ -49,6 +54,27 @@ pub struct Provider {
     pub audience: String,
     /// Where the provider's keys are.
     pub jwks_url: String,
+}
+
+impl Provider {
+    /// Where its keys are, without a name and a password, if that has them.
+    pub fn place(&self) -> String {
+        let url = url::Url::parse(&self.jwks_url);
+        url.map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path())).unwrap_or_default()
+    }
+
+    /// Whether its keys come from another machine in plain text: whoever is on their way could put in keys
+    /// of their own, and sign whatever tokens they like.
+    pub fn is_forgeable(&self) -> bool {
+        let Ok(url) = url::Url::parse(&self.jwks_url) else { return false };
+        let is_here = match url.host() {
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        url.scheme() == "http" && !is_here
+    }
 }
 
 /// What a token may in an environment.
@@ -96,6 +122,7 @@ struct Set {
 /// Believes tokens, or not.
 pub struct Tokens {
     provider: Provider,
+    limits: Limits,
     sender: Sender,
     set: Mutex<Option<Arc<Set>>>,
     /// When the provider was last asked. Held by who asks: the others wait for that.
@@ -138,11 +165,12 @@ impl Tokens {
     ///
     /// # Errors
     /// When TLS cannot be had.
-    pub fn new(provider: Provider) -> Result<Tokens, String> {
+    pub fn new(provider: Provider, limits: Limits) -> Result<Tokens, String> {
         // The operator says where it is, and it may well be a private place.
         let sender = Sender::new(true)?;
         let believed = Mutex::new(LruCache::new(TOKENS_MAX));
-        Ok(Tokens { provider, sender, set: Mutex::default(), asked: tokio::sync::Mutex::default(), believed })
+        let (set, asked) = Default::default();
+        Ok(Tokens { provider, limits, sender, set, asked, believed })
     }
 
     /// Asks the provider for its keys, only to see whether they can be had; answers how many can be used.
@@ -157,10 +185,7 @@ impl Tokens {
             fetched => fetched,
         };
         keys.map(|keys| keys.len()).map_err(|why| {
-            // Without a name and a password, if it has them.
-            let url = url::Url::parse(&self.provider.jwks_url);
-            let place = url.map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path()));
-            let place = place.unwrap_or_default();
+            let place = self.provider.place();
             format!("the OpenID provider's keys cannot be read at {place}: {why}; --oidc-jwks-url (RINGFENCE_OIDC_JWKS_URL) must be its jwks_uri, which must answer to this machine")
         })
     }
@@ -211,12 +236,13 @@ impl Tokens {
     async fn set(&self, lacking: Option<&str>) -> Result<Arc<Set>, Unbelievable> {
         let kept = || locked(&self.set).clone();
         let fits = |set: &Arc<Set>| {
-            set.fetched.elapsed() < SET_TIME && lacking.is_none_or(|name| set.keys.contains_key(name))
+            set.fetched.elapsed() < self.limits.set_time
+                && lacking.is_none_or(|name| set.keys.contains_key(name))
         };
         if let Some(set) = kept().filter(fits) {
             return Ok(set);
         }
-        let usable = |set: &Arc<Set>| set.fetched.elapsed() < SET_TIME_MAX;
+        let usable = |set: &Arc<Set>| set.fetched.elapsed() < self.limits.set_time_max;
         let mut asked = match self.asked.try_lock() {
             Ok(asked) => asked,
             // Somebody asks already. Who lacks nothing need not wait for it.
@@ -226,7 +252,9 @@ impl Tokens {
             },
         };
         // Somebody may have asked while this one waited; and nobody asks too often.
-        if kept().is_some_and(|set| fits(&set)) || asked.is_some_and(|at| at.elapsed() < FETCH_AGAIN) {
+        if kept().is_some_and(|set| fits(&set))
+            || asked.is_some_and(|at| at.elapsed() < self.limits.fetch_again)
+        {
             return kept().filter(usable).ok_or(Unbelievable::Unknown);
         }
         *asked = Some(Instant::now());
@@ -242,15 +270,16 @@ impl Tokens {
     }
 
     async fn fetch(&self) -> Result<HashMap<String, ProviderKey>, String> {
-        let reading = self.sender.get(&self.provider.jwks_url, SET_BYTES_MAX);
-        let body = tokio::time::timeout(FETCH_TIME_MAX, reading).await;
-        let body = body.map_err(|_| format!("no answer within {FETCH_TIME_MAX:?}"))??;
+        let Limits { set_bytes_max, set_keys_max, fetch_time_max, .. } = self.limits;
+        let reading = self.sender.get(&self.provider.jwks_url, set_bytes_max);
+        let body = tokio::time::timeout(fetch_time_max, reading).await;
+        let body = body.map_err(|_| format!("no answer within {fetch_time_max:?}"))??;
         let set: SetDocument =
             serde_json::from_slice(&body).map_err(|error| format!("they are no set: {error}"))?;
         let keys = set
             .keys
             .into_iter()
-            .take(SET_KEYS_MAX)
+            .take(set_keys_max)
             .filter_map(|key| provider_key(serde_json::from_value(key).ok()?));
         Ok(keys.collect())
     }

@@ -211,7 +211,7 @@ pub struct Serve {
         requires = "oidc_issuer"
     )]
     pub oidc_audience: Option<String>,
-    /// Where the provider's keys are, its `jwks_uri`.
+    /// Where the provider's keys are, its `jwks_uri`; https, but on this machine.
     #[arg(
         long,
         help_heading = "Who may",

@@ -24,6 +24,8 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 ENVIRONMENT = "/api/environment/trust/"
+# An admin's key, where the service wants one.
+KEY = os.environ.get("TRUST_KEY")
 PRODUCTS = ["Bike", "Helmet", "Bell"]
 # Enough of everything that nothing is ever refused.
 STOCK, SET_ASIDE = 10**9, 10**8
@@ -58,6 +60,8 @@ class Service:
             if self.connection is None:
                 self.connection = http.client.HTTPConnection(self.address, timeout=30)
             headers = {"content-type": "application/json"}
+            if KEY:
+                headers["authorization"] = "Bearer " + KEY
             if "productId" in body:
                 headers["ringfence-product"] = body["productId"]
             self.connection.request(method, ENVIRONMENT + path, json.dumps(body), headers)

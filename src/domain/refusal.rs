@@ -7,6 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::dimensions::Pairs;
 use super::name::Value;
 use super::quantity::{InvalidQuantity, Quantity};
 
@@ -43,6 +44,13 @@ pub fn pointer(parent: &str, property: &str) -> String {
 /// A place in the dimension or allocation hierarchy, as names with values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place(pub Vec<(String, Value)>);
+
+impl Place {
+    /// The same as pairs.
+    pub fn pairs(&self) -> Pairs<'_> {
+        self.0.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect()
+    }
+}
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

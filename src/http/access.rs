@@ -314,7 +314,7 @@ impl Shared {
 
 impl Environment {
     /// What the caller is narrowed to.
-    fn scope(&self) -> Option<&Scope> {
+    pub(super) fn scope(&self) -> Option<&Scope> {
         self.caller.as_ref().map(Caller::scope).filter(|scope| !scope.is_whole())
     }
 

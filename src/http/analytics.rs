@@ -76,7 +76,7 @@ pub(super) struct QueryParameters {
 /// record.
 ///
 /// It is counted behind the commands, which wait for none of it: an answer has everything up to the
-/// event in the header `ringfence-reached`, which is within about a second of now. To see one's own
+/// event in the header `ringfence-reached`, the environment's last of about a second ago. To see one's own
 /// command, ask until that is its `eventId` or more. Pages are each as of their own moment.
 ///
 /// What the figures mean, by an example. At 12:00 `Online/VIP` has a balance of 10. Until 13:00, 30 are
@@ -112,7 +112,7 @@ pub(super) struct QueryParameters {
     responses(
         (status = 200, content((Vec<Record<'_>> = "application/json"), (String = "text/csv")), headers(
             ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
-            ("ringfence-reached" = i64, description = "The last event that the answer has."),
+            ("ringfence-reached" = i64, description = "The environment's last event that the answer has."),
         )),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
     ),

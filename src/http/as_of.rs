@@ -1,8 +1,8 @@
 //! `asOf`: a query's answer as it would have been right after an event, or at a time.
 //!
-//! A point in the past is an event: that which is named, or the last one of the ledger that was
+//! A point in the past is an event of the environment: the last one up to an id, or the last one that was
 //! received up to a time. The answer has all events of its products up to that one. A header says
-//! which it was, so that the same answer can be had again.
+//! which it was, so that the same answer can be had again. What other environments write changes nothing of it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,9 +15,10 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::domain::command::Timestamp;
+use crate::domain::name::Value;
 use crate::domain::schedule::day_of;
 use crate::store::past::{self, Named};
-use crate::store::{self, Sight, StoreError};
+use crate::store::{self, Sight, StoreError, horizon};
 
 use super::App;
 use super::form::Form;
@@ -43,13 +44,13 @@ impl PartialSchema for AsOf {
             .minimum(Some(0))
             .description(Some(
                 "Right after the event of this id, or the last one before it: with all events of lower ids, and \
-                 none of higher ones. Refused where the ledger does not reach so far yet.",
+                 none of higher ones. Refused where the environment has no such event yet.",
             ));
         let time = ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
             .description(Some(
-                "Right after the last event of the ledger that was received up to this time, by the clock of the \
+                "Right after the environment's last event that was received up to this time, by the clock of the \
                  instance that received it. Where clocks differ, events before that one count too, whatever \
                  their time. Refused where it is in the future. Of the last moments some events may still be on \
                  their way: the header ringfence-as-of has the event, with which the same answer can be had again.",
@@ -106,29 +107,35 @@ pub(super) fn read(form: &mut Form<'_>) -> Option<Named> {
 ///
 /// # Errors
 /// When it is in the future, or events before it take long to be written.
-pub(super) async fn find(app: &App, named: Named) -> Result<Point, Problem> {
+pub(super) async fn find(app: &App, environment: &Value, named: Named) -> Result<Point, Problem> {
     if let Named::Time(time) = named {
         check_past(time)?;
     }
-    let found = store::read(&app.readers, Sight::All, async |connection| {
-        let event_id = past::last_event(connection, named).await?;
+    let environment = environment.as_str();
+    let found = store::read(&app.readers, Sight::Of(environment), async |connection| {
+        let until = match named {
+            Named::Event(event_id) => event_id,
+            Named::Time(time) => past::last_until(connection, environment, time).await?,
+        };
+        let last = horizon::last_of(connection, environment, until).await?;
+        let newest = match last {
+            Some((event_id, _)) if event_id == until => until,
+            _ => horizon::last_id_of(connection, environment, i64::MAX).await?,
+        };
         let horizon = app.horizon.read(connection, SETTLED_WITHIN).await?;
-        let beyond = if event_id > horizon { past::event_up_to(connection, i64::MAX).await? } else { None };
-        let last = past::event_up_to(connection, event_id).await?;
-        Ok::<_, StoreError>((event_id, horizon, beyond, last))
+        Ok::<_, StoreError>((until, last, newest, horizon))
     });
-    let (event_id, horizon, newest, last) = found.await?;
-    if event_id > horizon {
-        let newest = newest.map_or(0, |(newest, _)| newest);
-        return Err(match event_id > newest {
-            true => Problem::invalid(
-                "/asOf",
-                format!("is beyond the ledger, whose last event is {newest}: what comes is not known yet"),
-            ),
-            false => Problem::Overloaded,
-        });
+    let (until, last, newest, horizon) = found.await?;
+    if until > newest {
+        let detail = format!(
+            "is beyond the environment's ledger, whose last event is {newest}: what comes is not known yet"
+        );
+        return Err(Problem::invalid("/asOf", detail));
     }
-    let day = last.map_or(Date::MIN, |(_, received_at)| day_of(received_at));
+    if until > horizon {
+        return Err(Problem::Overloaded);
+    }
+    let (event_id, day) = last.map_or((0, Date::MIN), |(event_id, at)| (event_id, day_of(at)));
     Ok(Point { event_id, day })
 }
 

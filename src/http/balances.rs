@@ -205,7 +205,7 @@ impl<'a> Asked<'a> {
         environment: &Value,
         named: Named,
     ) -> Result<Response<Body>, Problem> {
-        let point = as_of::find(app, named).await?;
+        let point = as_of::find(app, environment, named).await?;
         // Read after the point was found, so that it knows every measure that the events have.
         let versioned = app.environments.current(environment).await?;
         let (path, groups) = self.place(&versioned.configuration)?;

@@ -8,6 +8,7 @@ use time::macros::format_description;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::domain::access::Scope;
 use crate::domain::command::{Movements, Operation, Timestamp};
 use crate::domain::configuration::Configuration;
 use crate::domain::groups::GroupPath;
@@ -43,7 +44,8 @@ pub(super) struct EventRecord<'a> {
     /// Where.
     #[schema(value_type = BTreeMap<String, String>)]
     dimensions: Place,
-    /// For whom.
+    /// For whom. A key that is narrowed to a group path sees neither the groups of another, be they these
+    /// or `sourceGroups`, nor their balances.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     groups: Option<Place>,
@@ -154,6 +156,24 @@ impl<'a> EventRecord<'a> {
             ..EventRecord::default()
         };
         record.asking(&command.operation, configuration)
+    }
+
+    /// The same without what is of group paths that a caller may not see.
+    pub(super) fn within(self, scope: Option<&Scope>) -> Self {
+        let Some(scope) = scope else { return self };
+        let is_seen = |place: &Option<Place>| {
+            place.as_ref().is_none_or(|place| scope.check_groups(&place.pairs()).is_ok())
+        };
+        let (target, source) = (is_seen(&self.groups), is_seen(&self.source_groups));
+        EventRecord {
+            groups: self.groups.filter(|_| target),
+            balance_before: self.balance_before.filter(|_| target),
+            balance: self.balance.filter(|_| target),
+            source_groups: self.source_groups.filter(|_| source),
+            source_balance_before: self.source_balance_before.filter(|_| source),
+            source_balance: self.source_balance.filter(|_| source),
+            ..self
+        }
     }
 
     pub(super) fn event_id(&self) -> i64 {

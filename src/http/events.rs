@@ -9,6 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use utoipa::IntoParams;
 
+use crate::domain::access::Scope;
 use crate::domain::command::Timestamp;
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::Pairs;
@@ -19,7 +20,7 @@ use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::store::configuration::Versioned;
 use crate::store::history::{self, Wanted};
 use crate::store::ledger::{Event, Row};
-use crate::store::{self, Sight, StoreError};
+use crate::store::{self, Sight, StoreError, horizon};
 
 use super::around::in_current_request;
 use super::commands::json;
@@ -104,8 +105,8 @@ pub(super) struct PageParameters {
 /// it did, and the balances before and after.
 ///
 /// Nothing is skipped and nothing comes twice, however much is written meanwhile. The answer ends at
-/// the horizon, up to which nothing can appear any more: the header `ringfence-horizon` has its event
-/// id. Whoever wants to hear what is new asks again behind it: `after=` that id. Where there is more,
+/// the horizon, up to which nothing can appear any more: the header `ringfence-horizon` has the id of the
+/// environment's last event up to there. Whoever wants to hear what is new asks again behind it: `after=` that id. Where there is more,
 /// the header `Link` has the address of the next page; a page may be shorter than its limit, even
 /// empty, and still have a next one, when few of many events are asked for.
 ///
@@ -120,7 +121,7 @@ pub(super) struct PageParameters {
             content(([EventRecord<'_>] = "application/json"), (String = "application/x-ndjson")),
             headers(
                 ("Link" = String, description = "The next page: `<?…>; rel=\"next\"`."),
-                ("ringfence-horizon" = i64, description = "The event id up to which the ledger is settled."),
+                ("ringfence-horizon" = i64, description = "The environment's last event of those up to which the ledger is settled."),
             ),
         ),
         (status = "default", body = ProblemBody, content_type = "application/problem+json"),
@@ -140,17 +141,16 @@ pub(super) async fn list(
     // After the horizon: so it has the names of all measures up to there.
     let versioned = app.environments.current(&environment.id).await?;
     let filter = asked.filter(&versioned.configuration)?;
-    let range = (asked.after, horizon.min(asked.before.saturating_sub(1)).max(asked.after));
-    let (after, until) = match (filter.from, filter.to) {
-        (None, None) => range,
-        _ => {
-            let finding = store::read(&app.readers, Sight::All, async |connection| {
-                history::stretch(connection, range, &filter).await
-            });
-            finding.await?
-        }
-    };
-    let search = Search { environment: environment.id, versioned, filter, newest_first: asked.newest_first };
+    let name = environment.id.as_str();
+    let reading = store::read(&app.readers, Sight::Of(name), async |connection| {
+        let horizon = horizon::last_id_of(connection, name, horizon).await?;
+        let range = (asked.after, horizon.min(asked.before.saturating_sub(1)).max(asked.after));
+        Ok::<_, StoreError>((horizon, history::stretch(connection, name, range, &filter).await?))
+    });
+    let (horizon, (after, until)) = reading.await?;
+    let scope = environment.scope().cloned();
+    let newest_first = asked.newest_first;
+    let search = Search { environment: environment.id, versioned, filter, scope, newest_first };
     let mut response = match asked.as_lines {
         true => {
             let (writer, reader) = channel();
@@ -181,10 +181,10 @@ async fn page(
     let versioned = &search.versioned;
     let events: Vec<Event> =
         found.rows.iter().map(|row| row.event(&versioned.configuration)).collect::<Result<_, _>>()?;
-    let records = events
-        .iter()
-        .zip(&found.rows)
-        .map(|(event, row)| EventRecord::of(event, &versioned.configuration, row.configuration_version()));
+    let records = events.iter().zip(&found.rows).map(|(event, row)| {
+        let record = EventRecord::of(event, &versioned.configuration, row.configuration_version());
+        record.within(search.scope.as_ref())
+    });
     let mut response = json(StatusCode::OK, &records.collect::<Vec<_>>());
     if let Some(link) = found.reached.and_then(|reached| next(query, search.newest_first, reached)) {
         response.headers_mut().insert(header::LINK, link);
@@ -222,6 +222,8 @@ pub(super) struct Search {
     pub(super) environment: Value,
     pub(super) versioned: std::sync::Arc<Versioned>,
     pub(super) filter: Filter,
+    /// What the caller is narrowed to.
+    pub(super) scope: Option<Scope>,
     pub(super) newest_first: bool,
 }
 
@@ -278,7 +280,8 @@ impl Search {
             for row in &found.rows {
                 let configuration = &self.versioned.configuration;
                 let event = row.event(configuration).map_err(|error| Some(error.into()))?;
-                record(&EventRecord::of(&event, configuration, row.configuration_version()), writer.buffer());
+                let shown = EventRecord::of(&event, configuration, row.configuration_version());
+                record(&shown.within(self.scope.as_ref()), writer.buffer());
             }
             match found.reached.filter(|_| left > 0) {
                 Some(reached) if self.newest_first => until = reached - 1,

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, HeaderValue, Response, header};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 
+use crate::domain::access::Scope;
 use crate::domain::history::Filter;
 use crate::domain::name::Value;
 use crate::store::alerts::{self, Told};
 use crate::store::configuration::Versioned;
-use crate::store::{self, Sight};
+use crate::store::ledger::Event;
+use crate::store::{self, Sight, StoreError, horizon};
 
 use super::access::Caller;
 use super::around::in_current_request;
@@ -34,8 +36,8 @@ const ALERTS_MAX: i64 = 256;
 
 /// Streams events as they happen: every one that the filters let through once, in the order of the
 /// ledger, of whichever instance. Each is an `event: ledger`, its `id:` the event id and its `data:` the
-/// event as `GET events` has it. Now and then a heartbeat comes, which is a comment and an `id:` up to
-/// which nothing else was there.
+/// event as `GET events` has it. Now and then a heartbeat comes, which is a comment and an `id:`: that of
+/// the environment's last event, whether the filters let it through or not.
 ///
 /// Alerts come too, as `event: alert`, their `data:` the `AlertMessage` that webhooks get: those that are
 /// of the organization, product, dimensions and groups asked for, where no operation, actor or reference
@@ -69,22 +71,36 @@ pub(super) async fn stream(
     let last = headers.get("last-event-id").map(last_event).transpose()?;
     let place = app.feed.place().ok_or(Problem::Overloaded)?;
     let horizon = app.feed.horizon().await?;
-    let (after, after_alert) = match last {
-        Some(last) => last,
-        None => {
-            let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
-                alerts::last_told(connection, environment.id.as_str()).await
-            });
-            (if begins_now { horizon } else { asked.after }, reading.await?)
-        }
+    let name = environment.id.as_str();
+    let reading = store::read(&app.readers, Sight::Of(name), async |connection| {
+        let own = horizon::last_id_of(connection, name, horizon).await?;
+        Ok::<_, StoreError>((own, alerts::last_told(connection, name).await?))
+    });
+    let (own, last_alert) = reading.await?;
+    // The feed is others' too: nobody has it begin behind what is there.
+    let (after, passed, after_alert) = match last {
+        Some((after, alert)) => (after, after, alert.min(last_alert)),
+        None if begins_now => (horizon, own, last_alert),
+        None => (asked.after, asked.after, last_alert),
     };
     let versioned = app.environments.current(&environment.id).await?;
     let filter = asked.filter(&versioned.configuration)?;
     let (mut writer, reader) = channel();
     let _ = write!(writer.buffer(), "retry: {RETRY_MILLISECONDS}\n\n");
-    let Environment { id, caller, .. } = environment;
-    let stream =
-        Stream { app, caller, environment: id, versioned, filter, after, after_alert, _place: place };
+    let scope = environment.scope().cloned();
+    let Environment { id: environment, caller, .. } = environment;
+    let stream = Stream {
+        app,
+        caller,
+        scope,
+        environment,
+        versioned,
+        filter,
+        after,
+        passed,
+        after_alert,
+        _place: place,
+    };
     tokio::spawn(in_current_request(stream.run(writer)));
     let mut response = Response::new(reader.body().await?);
     let headers = response.headers_mut();
@@ -105,11 +121,14 @@ fn last_event(text: &HeaderValue) -> Result<(i64, i64), Problem> {
 struct Stream {
     app: App,
     caller: Option<Caller>,
+    scope: Option<Scope>,
     environment: Value,
     versioned: Arc<Versioned>,
     filter: Filter,
     /// Up to where the ledger was gone through.
     after: i64,
+    /// The environment's last event up to there, or what its client said: as far as anybody is told.
+    passed: i64,
     /// Up to where what was told of alerts was.
     after_alert: i64,
     _place: OwnedSemaphorePermit,
@@ -154,14 +173,14 @@ impl Stream {
 
     async fn write(&mut self, writer: &mut Writer) -> Result<(), End> {
         writer.send().await?;
-        loop {
+        let horizon = loop {
             let horizon = self.app.feed.horizon().await?;
-            if horizon <= self.after + NEAR {
-                break;
+            if horizon <= self.after.saturating_add(NEAR) {
+                break horizon;
             }
             self.catch_up(horizon, writer).await?;
-        }
-        let (listener, from) = self.app.feed.listen(self.after, self.after_alert);
+        };
+        let (listener, from) = self.app.feed.listen(self.after.min(horizon), self.after_alert);
         self.catch_up(from, writer).await?;
         self.catch_up_alerts(writer).await?;
         self.follow(listener, writer).await
@@ -177,6 +196,7 @@ impl Stream {
             environment: self.environment.clone(),
             versioned: Arc::clone(&self.versioned),
             filter: self.filter.clone(),
+            scope: self.scope.clone(),
             newest_first: false,
         };
         let after_alert = self.after_alert;
@@ -187,6 +207,11 @@ impl Stream {
         };
         let written = search.write(&self.app, self.after, until, usize::MAX, writer, write).await;
         written.map_err(|problem| problem.map_or(End::Gone, End::CutOff))?;
+        let name = self.environment.as_str();
+        let own = store::read(&self.app.readers, Sight::Of(name), async |connection| {
+            horizon::last_id_of(connection, name, until).await
+        });
+        self.passed = self.passed.max(own.await?);
         self.after = until;
         writer.send().await?;
         Ok(())
@@ -216,7 +241,7 @@ impl Stream {
         }
         self.after_alert = told.sequence;
         if self.filter.admits_alert(&told.subject) {
-            write_event((self.after, self.after_alert), "alert", &told.payload, writer.buffer());
+            write_event((self.passed, self.after_alert), "alert", &told.payload, writer.buffer());
         }
     }
 
@@ -233,7 +258,7 @@ impl Stream {
                     self.hand_on(&chunk, writer).await?;
                 }
                 _ = heartbeat.tick() => {
-                    let id = id((self.after, self.after_alert));
+                    let id = id((self.passed, self.after_alert));
                     let _ = write!(writer.buffer(), ": heartbeat\nid: {id}\n\n");
                 }
             }
@@ -252,14 +277,28 @@ impl Stream {
             if live.row.configuration_version() > self.versioned.version {
                 self.versioned = self.app.environments.current(&self.environment).await?;
             }
+            self.passed = live.row.event_id();
             let (event, shown) = live.told(&self.versioned.configuration)?;
             if self.filter.admits(&event.command, event.received_at) {
-                write_event((event.event_id, self.after_alert), "ledger", shown, writer.buffer());
+                let narrowed = self.narrowed(live, event);
+                let shown = narrowed.as_ref().unwrap_or(shown);
+                write_event((self.passed, self.after_alert), "ledger", shown, writer.buffer());
             }
         }
         self.after = self.after.max(chunk.until);
         chunk.alerts.iter().for_each(|told| self.tell(told, writer));
         Ok(())
+    }
+}
+
+impl Stream {
+    /// How an event is shown to a narrowed key that may not see all of it.
+    fn narrowed(&self, live: &Live, event: &Event) -> Option<String> {
+        let scope = self.scope.as_ref().filter(|_| event.command.operation.groups().count() > 1)?;
+        let version = live.row.configuration_version();
+        let record = EventRecord::of(event, &self.versioned.configuration, version).within(Some(scope));
+        // A structure of strings and numbers always becomes JSON.
+        Some(serde_json::to_string(&record).unwrap_or_default())
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Problem> {
     environment.check_stock(&asked.organization)?;
     let as_of = match asked.as_of {
-        Some(named) => Some(as_of::find(app, named).await?),
+        Some(named) => Some(as_of::find(app, &environment.id, named).await?),
         None => None,
     };
     if let Some(point) = as_of {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::rate::{PerSecond, Rate};
-use crate::{deliver, engine, follow, http};
+use crate::{deliver, engine, follow, http, oidc};
 
 use super::Serve;
 
@@ -33,6 +33,16 @@ const TROUBLE_TIME_MAX: Duration = Duration::from_secs(5);
 const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(3_600);
 /// How long who delivers to webhooks waits before it looks for what is due again.
 const WEBHOOK_POLL: Duration = Duration::from_millis(200);
+
+/// What is taken of an OpenID provider: the guide for operators tells of the last two.
+const TOKEN_LIMITS: oidc::Limits = oidc::Limits {
+    set_bytes_max: 64 << 10,
+    set_keys_max: 32,
+    fetch_time_max: Duration::from_secs(5),
+    fetch_again: Duration::from_secs(10),
+    set_time: Duration::from_secs(300),
+    set_time_max: Duration::from_secs(3_600),
+};
 
 /// How long who follows the ledger and has everything waits before it looks again.
 const FOLLOW_POLL: Duration = Duration::from_millis(200);
@@ -64,6 +74,11 @@ impl Serve {
             batch_time_max: self.round_trip_max() / 2,
             trouble_time_max: TROUBLE_TIME_MAX,
         }
+    }
+
+    /// The limits of what is taken of an OpenID provider.
+    pub fn token_limits(&self) -> oidc::Limits {
+        TOKEN_LIMITS
     }
 
     /// The limits of who follows the ledger.

@@ -12,7 +12,7 @@ use crate::domain::command::{ProductKey, Timestamp};
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 
-use super::{StoreError, activity, follow, text};
+use super::{StoreError, activity, follow, horizon, text};
 
 /// The follower that keeps activity.
 const FOLLOWER: &str = "activity";
@@ -46,7 +46,7 @@ pub struct Wanted<'a> {
 
 /// What was found: all as of one moment.
 pub struct Found {
-    /// The last event that is in it.
+    /// The environment's last event that is in it.
     pub reached: i64,
     /// The spots, in the order of their owners and products. None of those that have nothing and saw nothing.
     pub courses: Vec<Course>,
@@ -63,6 +63,7 @@ pub struct Found {
 pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Found, StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let reached = follow::reached(&mut transaction, FOLLOWER).await?;
+    let reached = horizon::last_id_of(&mut transaction, wanted.environment, reached).await?;
     let courses = courses(&mut transaction, wanted).try_collect().await?;
     let mut found = Found { reached, courses, buckets: HashMap::new(), is_cut: false };
     if let Some((unit, most)) = wanted.bucket {

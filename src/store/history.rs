@@ -14,9 +14,6 @@ use super::{StoreError, text};
 /// Events that one statement looks at, whether they are asked for or not: it takes some tens of
 /// milliseconds.
 const SCANNED_MAX: i64 = 10_000;
-/// Event ids that one statement goes through in the order of the ledger. Other environments' events
-/// count for no limit there: the database passes by them before it counts (migration 0021).
-const SPAN_MAX: i64 = 20_000;
 /// How far the clocks of instances may be apart. Events are looked up by time in the order of the
 /// ledger, which is that of their times but for this.
 const CLOCKS_APART_MAX: Timestamp = Timestamp(600_000_000);
@@ -24,7 +21,6 @@ const CLOCKS_APART_MAX: Timestamp = Timestamp(600_000_000);
 const NEAR: i64 = 500;
 
 /// Which events are read.
-#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The isolated tenant.
     pub environment: &'a Value,
@@ -38,21 +34,6 @@ pub struct Wanted<'a> {
     pub newest_first: bool,
     /// Most events.
     pub most: usize,
-}
-
-impl<'a> Wanted<'a> {
-    /// As much of it as one statement goes through in the order of the ledger, and the id up to which
-    /// that is (or down to which), where it is not all.
-    fn span(self) -> (Wanted<'a>, Option<i64>) {
-        let Wanted { after, until, .. } = self;
-        if until.saturating_sub(after) <= SPAN_MAX {
-            return (self, None);
-        }
-        match self.newest_first {
-            false => (Wanted { until: after + SPAN_MAX, ..self }, Some(after + SPAN_MAX)),
-            true => (Wanted { after: until - SPAN_MAX, ..self }, Some(until - SPAN_MAX + 1)),
-        }
-    }
 }
 
 /// Events that were found.
@@ -197,8 +178,6 @@ macro_rules! scan {
 /// When the database does not answer.
 pub async fn page(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Page, StoreError> {
     let filter = wanted.filter;
-    let is_by_index = filter.reference.is_some() || filter.organization.is_some() && filter.product.is_some();
-    let (wanted, span_end) = if is_by_index { (*wanted, None) } else { wanted.span() };
     let scanned = if filter.reference.is_some() {
         scan!(
             connection,
@@ -218,10 +197,16 @@ pub async fn page(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<
             "l.environment_id DESC, l.organization_id DESC, l.product_id DESC, l.event_id DESC"
         )
     } else {
-        scan!(connection, wanted, "l.event_id > $2 AND l.event_id <= $3", "l.event_id", "l.event_id DESC")
+        scan!(
+            connection,
+            wanted,
+            "(l.environment_id, l.event_id) > ($1, $2) AND (l.environment_id, l.event_id) <= ($1, $3)",
+            "l.environment_id, l.event_id",
+            "l.environment_id DESC, l.event_id DESC"
+        )
     };
     let stopped = scanned.len() == wanted.most || scanned.last().is_some_and(|last| last.is_last);
-    let reached = if stopped { scanned.last().map(|last| last.event_id) } else { span_end };
+    let reached = scanned.last().map(|last| last.event_id).filter(|_| stopped);
     let rows = scanned.into_iter().filter(|scanned| scanned.fits).map(Scanned::row).collect();
     Ok(Page { rows, reached })
 }
@@ -255,24 +240,27 @@ pub async fn all(
     Ok(rows)
 }
 
-/// Finds a stretch of the ledger, within the given one, that has all events of a time. It is found by
-/// the next best event, of whichever environment, and says nothing of any: who sees only one's own
-/// would pass by all others' to find one.
+/// Finds a stretch of the ledger, within the given one, that has all events of an environment of a time.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn stretch(
     connection: &mut PgConnection,
+    environment: &str,
     (after, until): (i64, i64),
     filter: &Filter,
 ) -> Result<(i64, i64), StoreError> {
     let Timestamp(apart) = CLOCKS_APART_MAX;
     let first = match filter.from {
-        Some(Timestamp(from)) => first_since(connection, (after, until), Timestamp(from - apart)).await?.0,
+        Some(Timestamp(from)) => {
+            first_since(connection, environment, (after, until), Timestamp(from - apart)).await?.0
+        }
         None => after,
     };
     let last = match filter.to {
-        Some(Timestamp(to)) => first_since(connection, (after, until), Timestamp(to + apart)).await?.1,
+        Some(Timestamp(to)) => {
+            first_since(connection, environment, (after, until), Timestamp(to + apart)).await?.1
+        }
         None => until,
     };
     Ok((first, last.max(first)))
@@ -282,13 +270,17 @@ pub async fn stretch(
 /// end are from before a time, and all behind its upper end are not.
 async fn first_since(
     connection: &mut PgConnection,
+    environment: &str,
     (mut after, mut until): (i64, i64),
     time: Timestamp,
 ) -> Result<(i64, i64), StoreError> {
     while until - after > NEAR {
         let middle = after + (until - after) / 2;
         let found = sqlx::query!(
-            "SELECT event_id, received_at FROM ledger WHERE event_id > $1 AND event_id <= $2 ORDER BY event_id LIMIT 1",
+            "SELECT event_id, received_at FROM ledger
+             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3)
+             ORDER BY environment_id, event_id LIMIT 1",
+            environment,
             middle,
             until,
         )

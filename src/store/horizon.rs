@@ -14,6 +14,9 @@
 //!
 //! Where one of them hangs, what was settled before still is: whatever this reader found, and whatever
 //! any instance that follows the ledger took, which outlives them all (`store/follow.rs`).
+//!
+//! Ids are of one sequence for all environments. Whoever is told how far the ledger goes is told the last
+//! event of their own up to there ([`last_of`]): what others write moves that nowhere.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,7 +24,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use super::{StoreError, follow};
+use crate::domain::command::Timestamp;
+
+use super::{StoreError, follow, text};
 
 /// Between two looks at who still writes. A batch takes a few milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -56,6 +61,40 @@ impl Horizon {
         self.reached.store(last, Ordering::Relaxed);
         Ok(last)
     }
+}
+
+/// An environment's last event up to an id, with the time at which it was received. Nothing of the
+/// environment is between it and that id, so whoever reads on behind it misses nothing.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn last_of(
+    connection: &mut PgConnection,
+    environment: &str,
+    until: i64,
+) -> Result<Option<(i64, Timestamp)>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT event_id, received_at FROM ledger
+         WHERE (environment_id, event_id) > ($1, 0) AND (environment_id, event_id) <= ($1, $2)
+         ORDER BY environment_id DESC, event_id DESC LIMIT 1",
+        environment,
+        until,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| (row.event_id, text::timestamp(row.received_at))))
+}
+
+/// The id of an environment's last event up to another; 0 where there is none.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn last_id_of(
+    connection: &mut PgConnection,
+    environment: &str,
+    until: i64,
+) -> Result<i64, StoreError> {
+    Ok(last_of(connection, environment, until).await?.map_or(0, |(event_id, _)| event_id))
 }
 
 /// The last id that was given to an event, whether that is committed or not.

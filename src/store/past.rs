@@ -23,66 +23,48 @@ pub(super) const PAGE_EVENTS: u64 = 1_000;
 pub enum Named {
     /// Right after the event of this id, or the last one before it.
     Event(i64),
-    /// Right after the last event of the ledger that was received up to this time.
+    /// Right after the environment's last event that was received up to this time.
     Time(Timestamp),
 }
 
-/// The id of the last event up to a point; 0 where there is none.
+/// The id of an environment's last event up to a time; 0 where there is none.
 ///
 /// An event that is not committed yet may have a lower id: whether the ledger is settled up to
 /// there is the horizon's matter.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn last_event(connection: &mut PgConnection, named: Named) -> Result<i64, StoreError> {
-    let time = match named {
-        Named::Event(event_id) => return Ok(event_id),
-        Named::Time(time) => text::time(time),
-    };
-    let uncut = sqlx::query_scalar!(
-        "SELECT event_id FROM ledger
-         WHERE event_id > coalesce((SELECT last_event_id FROM ledger_piece ORDER BY first_event_id DESC LIMIT 1), 0)
-           AND received_at <= $1
-         ORDER BY event_id DESC LIMIT 1",
-        time,
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(last) = uncut {
-        return Ok(last);
-    }
-    // From the last piece on that has such a time. Another is looked into only where all its
-    // events of that time were erased.
-    let last = sqlx::query_scalar!(
-        "SELECT l.event_id FROM ledger_piece p CROSS JOIN LATERAL (
-             SELECT l.event_id FROM ledger l
-             WHERE l.event_id >= p.first_event_id AND l.event_id <= p.last_event_id AND l.received_at <= $1
-             ORDER BY l.event_id DESC LIMIT 1
-         ) l
-         WHERE p.earliest <= $1
-         ORDER BY p.first_event_id DESC LIMIT 1",
-        time,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(last.unwrap_or(0))
-}
-
-/// The last event that can be seen up to an id, with the time at which it was received.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn event_up_to(
+pub async fn last_until(
     connection: &mut PgConnection,
-    event_id: i64,
-) -> Result<Option<(i64, Timestamp)>, StoreError> {
-    let row = sqlx::query!(
-        "SELECT event_id, received_at FROM ledger WHERE event_id <= $1 ORDER BY event_id DESC LIMIT 1",
-        event_id,
+    environment: &str,
+    time: Timestamp,
+) -> Result<i64, StoreError> {
+    let time = text::time(time);
+    let cut = sqlx::query!(
+        "SELECT (SELECT last_event_id FROM ledger_piece ORDER BY first_event_id DESC LIMIT 1) AS last,
+                (SELECT last_event_id FROM ledger_piece WHERE earliest <= $1 ORDER BY first_event_id DESC LIMIT 1) AS until",
+        time,
     )
-    .fetch_optional(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    Ok(row.map(|row| (row.event_id, text::timestamp(row.received_at))))
+    // Behind the pieces, or from the end of the last piece on that has such a time.
+    for (after, until) in [(cut.last.unwrap_or(0), i64::MAX), (0, cut.until.unwrap_or(0))] {
+        let last = sqlx::query_scalar!(
+            "SELECT event_id FROM ledger
+             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3) AND received_at <= $4
+             ORDER BY environment_id DESC, event_id DESC LIMIT 1",
+            environment,
+            after,
+            until,
+            time,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(last) = last {
+            return Ok(last);
+        }
+    }
+    Ok(0)
 }
 
 /// A product on its way through the ledger.

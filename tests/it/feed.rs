@@ -42,11 +42,17 @@ pub struct Reader {
 
 impl Reader {
     pub async fn open(base: &str, query: &str, last: Option<&str>) -> Reader {
-        let request = reqwest::Client::new().get(format!("{base}{EVENTS}/stream?{query}"));
-        let request = match last {
-            Some(last) => request.header("last-event-id", last),
-            None => request,
-        };
+        Reader::open_with(&format!("{base}{EVENTS}/stream?{query}"), last, None).await
+    }
+
+    pub async fn open_with(address: &str, last: Option<&str>, key: Option<&str>) -> Reader {
+        let mut request = reqwest::Client::new().get(address);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -119,6 +125,24 @@ impl Reader {
             }
         };
         tokio::time::timeout(PATIENCE, reading).await.expect("it comes so far")
+    }
+
+    /// The id of the next heartbeat, before which no event comes.
+    pub async fn heartbeat(&mut self) -> String {
+        let message = tokio::time::timeout(PATIENCE, self.message()).await.expect("one comes").unwrap();
+        assert!(message.is_heartbeat && message.event.is_none(), "{message:?}");
+        message.id.unwrap()
+    }
+
+    /// The next event, before which every heartbeat has an id.
+    pub async fn event_behind(&mut self, last: &str) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.message()).await.expect("it comes").unwrap();
+            if let Some(event) = message.event {
+                return event;
+            }
+            assert_eq!(message.id.as_deref(), Some(last), "{message:?}");
+        }
     }
 
     pub async fn events(&mut self, count: usize) -> Vec<Value> {

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the rules on time and chance are the service's")]
 
 mod access;
+mod access_apart;
 mod access_narrowed;
 mod access_walk;
 mod alerts;

@@ -1,18 +1,21 @@
 //! Tokens of an OpenID provider, made by another program: `tests/oidc/make`.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use reqwest::Method;
 use ringfence::domain::access::{Role, Scope};
+use ringfence::oidc::{self, Limits, Tokens, Unbelievable};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::access::key;
 use super::process::run_ringfence;
 use super::requests::{allocation, consumption, problem, stock};
-use super::support::{Service, bicycles, database, eventually, url};
+use super::support::{Service, bicycles, database, eventually, settings, url};
 
 fn fixture() -> &'static Value {
     static FIXTURE: OnceLock<Value> = OnceLock::new();
@@ -24,6 +27,9 @@ struct Provider {
     url: String,
     set: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
+    /// Whether it takes questions and answers none.
+    is_silent: Arc<AtomicBool>,
+    task: JoinHandle<()>,
 }
 
 impl Provider {
@@ -32,11 +38,17 @@ impl Provider {
         let url = format!("http://{}/jwks", listener.local_addr().unwrap());
         let set = Arc::new(Mutex::new(fixture()["set"].to_string()));
         let asked = Arc::new(AtomicUsize::new(0));
-        let (body, count) = (Arc::clone(&set), Arc::clone(&asked));
-        tokio::spawn(async move {
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let (body, count, silent) = (Arc::clone(&set), Arc::clone(&asked), Arc::clone(&is_silent));
+        let task = tokio::spawn(async move {
+            let mut waiting = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
+                if silent.load(Ordering::SeqCst) {
+                    waiting.push(stream);
+                    continue;
+                }
                 let mut request = [0; 1024];
                 let _ = stream.read(&mut request).await;
                 let body = body.lock().unwrap().clone();
@@ -46,7 +58,17 @@ impl Provider {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        Provider { url, set, asked }
+        Provider { url, set, asked, is_silent, task }
+    }
+
+    /// Who believes its tokens, within limits.
+    fn tokens(&self, limits: Limits) -> Tokens {
+        let (issuer, audience) = ("https://id.example.com/".to_owned(), "ringfence".to_owned());
+        Tokens::new(oidc::Provider { issuer, audience, jwks_url: self.url.clone() }, limits).unwrap()
+    }
+
+    fn shows(&self, set: &Value) {
+        *self.set.lock().unwrap() = set.to_string();
     }
 
     fn asked(&self) -> usize {
@@ -191,4 +213,143 @@ async fn a_check_asks_the_provider_and_says_why_its_keys_cannot_be_had() {
     refused(&format!("http://me:secret@{closed}/jwks"), &format!("cannot be read at http://{closed}/jwks"))
         .await;
     refused("the provider", "is no URL").await;
+}
+
+/// What the service takes of a provider.
+async fn limits() -> Limits {
+    settings(&database().await, &[]).token_limits()
+}
+
+/// Limits under which a set is asked for with every token.
+async fn at_once() -> Limits {
+    Limits { fetch_again: Duration::ZERO, set_time: Duration::ZERO, ..limits().await }
+}
+
+fn good() -> &'static str {
+    fixture()["good"]["RS256"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_set_is_taken_up_to_64_kib() {
+    let provider = Provider::start().await;
+    let tokens = provider.tokens(limits().await);
+    let of_length = |length: usize| {
+        let set = fixture()["set"].to_string();
+        format!("{set}{}", " ".repeat(length - set.len()))
+    };
+    *provider.set.lock().unwrap() = of_length(64 << 10);
+    assert!(tokens.try_provider().await.unwrap() > 1);
+    *provider.set.lock().unwrap() = of_length((64 << 10) + 1);
+    let refused = tokens.try_provider().await.unwrap_err();
+    assert!(refused.contains("longer than 65536 bytes"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_set_is_taken_up_to_32_keys() {
+    let provider = Provider::start().await;
+    let tokens = provider.tokens(limits().await);
+    let with_others = |count: usize| {
+        let keys = fixture()["set"]["keys"].as_array().unwrap();
+        let others = vec![serde_json::json!({}); count].into_iter();
+        serde_json::json!({"keys": others.chain([keys[0].clone()]).collect::<Vec<_>>()})
+    };
+    provider.shows(&with_others(31));
+    assert_eq!(tokens.try_provider().await, Ok(1));
+    provider.shows(&with_others(32));
+    let refused = tokens.try_provider().await.unwrap_err();
+    assert!(refused.contains("no key of the set can be used"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_provider_that_says_nothing_is_not_waited_for_and_holds_up_nobody_who_lacks_nothing() {
+    let provider = Provider::start().await;
+    let hasty = provider.tokens(Limits { fetch_time_max: Duration::from_millis(50), ..limits().await });
+    provider.is_silent.store(true, Ordering::SeqCst);
+    let refused = hasty.try_provider().await.unwrap_err();
+    assert!(refused.contains("no answer within 50ms"), "{refused}");
+    assert_eq!(hasty.check(good()).await.unwrap_err(), Unbelievable::Unknown);
+
+    provider.is_silent.store(false, Ordering::SeqCst);
+    let patient = Limits { fetch_time_max: Duration::from_secs(3_600), ..at_once().await };
+    let patient = Arc::new(provider.tokens(patient));
+    assert!(patient.check(good()).await.is_ok());
+    let asked = provider.asked();
+    provider.is_silent.store(true, Ordering::SeqCst);
+    let asking = tokio::spawn({
+        let patient = Arc::clone(&patient);
+        async move { patient.check(good()).await.is_ok() }
+    });
+    eventually("somebody waits for the provider", async || provider.asked() > asked).await;
+    let at_once = tokio::time::timeout(Duration::from_secs(30), patient.check(good())).await;
+    assert!(at_once.expect("nobody else waits").is_ok());
+    assert!(!asking.is_finished());
+    asking.abort();
+}
+
+#[tokio::test]
+async fn a_set_is_kept_for_its_time_and_then_a_withdrawn_key_is_good_no_longer() {
+    let provider = Provider::start().await;
+    let day = Duration::from_secs(86_400);
+    let keeping = provider.tokens(Limits { set_time: day, ..limits().await });
+    let asking = provider.tokens(at_once().await);
+    let seldom = provider.tokens(Limits { fetch_again: day, ..at_once().await });
+    for tokens in [&keeping, &asking, &seldom] {
+        assert!(tokens.check(good()).await.is_ok());
+    }
+    assert_eq!(provider.asked(), 3);
+    provider.shows(&fixture()["rotated"]);
+    assert!(keeping.check(good()).await.is_ok());
+    assert!(seldom.check(good()).await.is_ok());
+    assert_eq!(provider.asked(), 3, "neither asks again yet");
+    let refused = asking.check(good()).await.unwrap_err();
+    assert_eq!(refused, Unbelievable::Wrong("the token is signed by no key of the provider"));
+    assert!(provider.asked() > 3);
+    // As the guide for operators has it.
+    let limits = limits().await;
+    assert_eq!(
+        (limits.set_time, limits.set_time_max),
+        (Duration::from_secs(300), Duration::from_secs(3_600))
+    );
+    assert!(
+        include_str!("../../docs/operators.md").contains("for five minutes at most, and for an hour while")
+    );
+}
+
+#[tokio::test]
+async fn a_provider_that_is_gone_leaves_its_set_for_a_while() {
+    let provider = Provider::start().await;
+    let lasting = provider.tokens(at_once().await);
+    let brief = provider.tokens(Limits { set_time_max: Duration::from_millis(300), ..at_once().await });
+    for tokens in [&lasting, &brief] {
+        assert!(tokens.check(good()).await.is_ok());
+    }
+    provider.task.abort();
+    eventually("it is too old", async || brief.check(good()).await.is_err()).await;
+    assert_eq!(brief.check(good()).await.unwrap_err(), Unbelievable::Unknown);
+    assert!(lasting.check(good()).await.is_ok());
+}
+
+#[tokio::test]
+async fn keys_in_plain_text_are_taken_from_this_machine_only() {
+    let database = url(&database().await);
+    let serve = async |more: &[&str], jwks_url: &str| {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database, "--auth"];
+        let of = ["--oidc-issuer", "a", "--oidc-audience", "b", "--oidc-jwks-url", jwks_url];
+        run_ringfence(&[&serve[..], &of, more].concat()).await
+    };
+    for host in ["id.example.com", "10.1.2.3", "[2001:db8::1]", "127.example.com"] {
+        for more in [&[][..], &["--check"]] {
+            let ended = serve(more, &format!("http://me:secret@{host}/jwks")).await;
+            let expected =
+                format!("--oidc-jwks-url=http://{host}/jwks (RINGFENCE_OIDC_JWKS_URL) is plain http");
+            let told = ended.stderr.lines().filter(|line| line.contains(&expected)).count();
+            assert_eq!((ended.code, told), (Some(1), 1), "{}", ended.stderr);
+            assert!(ended.stderr.contains("give its https:// address"), "{}", ended.stderr);
+            assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+        }
+    }
+    for here in ["127.8.9.1:1", "localhost:1", "[::1]:1"] {
+        let ended = serve(&["--check"], &format!("http://{here}/jwks")).await;
+        assert!(ended.stderr.contains("keys cannot be read"), "{}", ended.stderr);
+    }
 }

@@ -5,6 +5,6 @@ local body = '{"id":"%s-%d","organizationId":"usmf","productId":"Bike %d","dimen
 function request()
   count = count + 1
   local product = math.random(products)
-  local headers = { ["content-type"] = "application/json", ["ringfence-product"] = "Bike " .. product }
+  local headers = { ["content-type"] = "application/json", ["ringfence-product"] = "Bike " .. product, ["authorization"] = "Bearer " .. os.getenv("TRUST_KEY") }
   return wrk.format("POST", "/api/environment/trust/onhand", headers, body:format(run, count, product))
 end
