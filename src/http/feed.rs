@@ -8,12 +8,14 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::domain::configuration::Configuration;
+use crate::domain::name::Value;
 use crate::store::alerts::{self, Told};
 use crate::store::horizon::Horizon;
 use crate::store::ledger::{Event, Row};
+use crate::store::places::{Place, Places};
 use crate::store::{self, Readers, Sight, StoreError, history};
 
 use super::event_record::EventRecord;
@@ -68,7 +70,7 @@ pub(super) struct Feed {
     chunks: broadcast::Sender<Arc<Chunk>>,
     /// Up to where everything was handed on; none while nobody listens.
     reached: Mutex<Option<i64>>,
-    places: Arc<Semaphore>,
+    places: Places,
     stop: watch::Receiver<bool>,
 }
 
@@ -79,14 +81,14 @@ impl Feed {
             horizon: Horizon::default(),
             chunks: broadcast::Sender::new(CHUNKS_MAX),
             reached: Mutex::default(),
-            places: Arc::new(Semaphore::new(streams_max)),
+            places: Places::new(streams_max),
             stop,
         }
     }
 
-    /// A place for a stream; none when all are taken.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    /// A place for a stream of an environment; none when all are taken, or as many as it may have.
+    pub(super) fn place(&self, environment: &Value) -> Option<Place> {
+        self.places.try_take(environment)
     }
 
     /// Waits until the service stops.
