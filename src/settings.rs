@@ -239,7 +239,7 @@ pub struct Serve {
     pub demo: bool,
     /// What is logged, as a filter: a level (error, warn, info, debug, trace), or several for parts of the
     /// program, with commas between, as in info,ringfence=debug.
-    #[arg(long, env = "RINGFENCE_LOG", value_name = "FILTER", default_value = USUAL_FILTER, value_parser = filter)]
+    #[arg(long, env = "RINGFENCE_LOG", value_name = "TEXT", default_value = USUAL_FILTER, value_parser = filter)]
     pub log: String,
     /// Write logs as JSON lines.
     #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = switch)]

@@ -115,7 +115,9 @@ mod tests {
     #[tokio::test]
     async fn who_ask_at_the_same_time_have_one_answer_and_a_good_one_is_good_for_a_while() {
         let asked = AtomicUsize::new(0);
-        for (good_for, answer) in [(Duration::MAX, Ok(())), (Duration::MAX, Err(())), (Duration::ZERO, Ok(()))] {
+        for (good_for, answer) in
+            [(Duration::MAX, Ok(())), (Duration::MAX, Err(())), (Duration::ZERO, Ok(()))]
+        {
             asked.store(0, Ordering::Relaxed);
             let lately = Lately::new(good_for);
             let (answer_it, answered) = oneshot::channel();
@@ -139,7 +141,10 @@ mod tests {
             assert_eq!((first.is_ok(), asked.load(Ordering::Relaxed)), (answer.is_ok(), 1));
             let later = lately.ask(at_once()).await;
             let is_kept = answer.is_ok() && good_for > Duration::ZERO;
-            assert_eq!((later.is_ok(), asked.load(Ordering::Relaxed)), (answer.is_ok(), 2 - usize::from(is_kept)));
+            assert_eq!(
+                (later.is_ok(), asked.load(Ordering::Relaxed)),
+                (answer.is_ok(), 2 - usize::from(is_kept))
+            );
         }
     }
 

@@ -126,7 +126,8 @@ async fn the_help_names_every_limit_and_the_fixed_ones_hold() {
 /// How many levels the deepest form has that the document describes.
 fn levels_of_forms() -> usize {
     let document = serde_json::to_value(ringfence::http::openapi()).unwrap();
-    let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
     let schemas = operations.filter_map(|(_, operation)| {
         operation["requestBody"]["content"].as_object()?.values().next().map(|body| &body["schema"])
     });

@@ -2,8 +2,8 @@
 
 mod trouble;
 
-use ringfence::store::{configuration, overview};
 use reqwest::Method;
+use ringfence::store::{configuration, overview};
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 
