@@ -11,7 +11,7 @@ use crate::http::tls::Tls;
 use crate::oidc::{Provider, Tokens};
 use crate::otlp::Collector;
 use crate::settings::Serve;
-use crate::{store, telemetry};
+use crate::store;
 
 /// Files that the service has open beside its connections: logs, the database's, and some to spare.
 const FILES_BESIDE: u64 = 128;
@@ -54,7 +54,6 @@ pub async fn settle(settings: &Serve) -> Settled {
         );
         problems.push(StartError::Settings(why));
     }
-    problems.extend(telemetry::filter().err().map(StartError::Settings));
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener
         .map_err(|error| {

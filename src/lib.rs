@@ -54,7 +54,8 @@
 //!     - `watches.rs`, `alerts.rs`, `webhooks.rs`, `deliveries.rs` what is watched for, what was found,
 //!       and whom it is told
 //!     - `as_of.rs` a point in the past, for the queries
-//!     - `metrics.rs` answers what is measured; `routes.rs` which route a path is counted for
+//!     - `metrics.rs` answers what is measured; `probes.rs` what it and readiness ask the database, once for
+//!       all who come; `routes.rs` which route a path is counted for
 //!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes,
 //!       `problem/body.rs` what their bodies tell;
 //!       `document.rs` is what the API's document says of all operations alike
@@ -93,9 +94,8 @@
 //!       what is old of these
 //!     - `sessions.rs` what goes on in the database beside the service; `overview.rs` what is measured of
 //!       what is stored
-//!     - `sessions.rs` what goes on in the database beside the service
-//!     - `sight.rs` for which environments a connection works, `readers.rs` the connections for queries;
-//!       `grants.rs` what a role needs that only serves
+//!     - `sight.rs` for which environments a connection works, `readers.rs` the connections for queries,
+//!       `places.rs` places of which no environment takes all; `grants.rs` what a role needs that only serves
 //!     - `switches.rs` which products are enabled, and since when; `erasing.rs` erases products
 //! - `domain/`: the pure core; cannot fail, only refuse
 //!     - `quantity.rs`, `name.rs`, `dimensions.rs`, `groups.rs`, `formula.rs`: the words

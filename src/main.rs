@@ -42,6 +42,11 @@ async fn main() -> ExitCode {
     }
 }
 
+/// For what does not serve: it logs little, and has no flag for it.
+fn start_logging() {
+    telemetry::start(&std::env::var("RINGFENCE_LOG").unwrap_or_default(), false);
+}
+
 fn tell(problems: &str) {
     for line in problems.lines() {
         eprintln!("ringfence: {line}");
@@ -65,7 +70,7 @@ async fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 async fn serve(settings: Serve) -> Result<ExitCode, StartError> {
-    telemetry::start(settings.log_json);
+    telemetry::start(&settings.log, settings.log_json);
     if settings.check {
         let said = check::check(&settings).await?;
         io::stdout().write_all(said.as_bytes()).map_err(StartError::Output)?;
@@ -107,7 +112,7 @@ fn stop_signal() -> watch::Receiver<bool> {
 }
 
 async fn migrate(settings: &Migrate) -> Result<ExitCode, StartError> {
-    telemetry::start(false);
+    start_logging();
     let books = Books::open(&settings.database).await?;
     let migrated = match (books.migrate().await, settings.service_role.as_deref()) {
         (Ok(()), Some(role)) => books.grant(role, settings.allow_erasing).await,
@@ -120,7 +125,7 @@ async fn migrate(settings: &Migrate) -> Result<ExitCode, StartError> {
 }
 
 async fn verify(database: &Database) -> Result<ExitCode, StartError> {
-    telemetry::start(false);
+    start_logging();
     let books = Books::open(database).await?;
     let report = match books.connect_migrated(Sight::All).await {
         Ok(mut connection) => verify::verify(&mut connection).await.map_err(StartError::from),
@@ -133,7 +138,7 @@ async fn verify(database: &Database) -> Result<ExitCode, StartError> {
 }
 
 async fn key(action: &KeyAction) -> Result<ExitCode, StartError> {
-    telemetry::start(false);
+    start_logging();
     let said = keys::run(action).await?;
     io::stdout().write_all(said.as_bytes()).map_err(StartError::Output)?;
     Ok(ExitCode::SUCCESS)

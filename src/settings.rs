@@ -13,12 +13,13 @@ use crate::domain::rate::{PerSecond, Rate};
 use crate::http;
 use crate::oidc::Provider;
 use crate::otlp::Collector;
+use crate::telemetry::USUAL_FILTER;
 
 pub use limits::TLS_POLL;
 use limits::{fixed_limits, per_second};
 pub use misread::Misread;
 pub use values::Share;
-use values::{TIME_MS_MAX, address, share, switch, whole};
+use values::{TIME_MS_MAX, address, filter, share, switch, whole};
 
 /// Inventory allocation: protects stock that was set aside, and keeps every channel to its share.
 #[derive(Debug, Parser)]
@@ -236,6 +237,10 @@ pub struct Serve {
     /// Set up the environment `demo` with a bicycle catalogue.
     #[arg(long, env = "RINGFENCE_DEMO", value_parser = switch)]
     pub demo: bool,
+    /// What is logged, as a filter: a level (error, warn, info, debug, trace), or several for parts of the
+    /// program, with commas between, as in info,ringfence=debug.
+    #[arg(long, env = "RINGFENCE_LOG", value_name = "TEXT", default_value = USUAL_FILTER, value_parser = filter)]
+    pub log: String,
     /// Write logs as JSON lines.
     #[arg(long, env = "RINGFENCE_LOG_JSON", value_parser = switch)]
     pub log_json: bool,
@@ -244,9 +249,12 @@ pub struct Serve {
     #[arg(long, env = "RINGFENCE_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// Which share of the requests that come without a traceparent of their own is traced, from 0 to 1.
-    /// With one, its flag says whether. OTEL_SERVICE_NAME names the service [default: ringfence].
+    /// With one, its flag says whether.
     #[arg(long, env = "RINGFENCE_TRACE_RATIO", value_name = "SHARE", default_value = "0.01", value_parser = share)]
     pub trace_ratio: Share,
+    /// What the service is called in traces. Without it, OTEL_SERVICE_NAME counts [default: ringfence].
+    #[arg(long, env = "RINGFENCE_OTLP_SERVICE_NAME", value_name = "TEXT")]
+    pub otlp_service_name: Option<String>,
     /// Allow that products are erased, with their stock and all of their events: for housekeeping
     /// in tests. Without it, cleanupalldata is answered 403.
     #[arg(long, help_heading = "Who may", env = "RINGFENCE_ALLOW_ERASING", value_parser = switch)]
@@ -290,13 +298,14 @@ pub struct Serve {
     /// Longest that one exchange with the database may take.
     #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_ROUND_TRIP_MAX_MS", value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = whole::<u64>(10, TIME_MS_MAX))]
     pub round_trip_max_ms: u64,
-    /// Connections to the database for queries and configurations; on-hand queries have 4 of their own.
+    /// Connections to the database for queries and configurations; on-hand queries have 4 of their own, of
+    /// which one environment has 3 at most, and /readyz and /metrics have one each.
     #[arg(long, help_heading = "Writers and database connections", env = "RINGFENCE_READERS_MAX", value_name = "COUNT", default_value_t = 4, value_parser = whole::<u32>(1, 1_000))]
     pub readers_max: u32,
     /// HTTP connections that are open at once.
     #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 4096, value_parser = whole::<u32>(1, 1_000_000))]
     pub connections_max: u32,
-    /// Live streams of events that are open at once.
+    /// Live streams of events that are open at once; one environment has three quarters of them at most.
     #[arg(long, help_heading = "Connections and times", env = "RINGFENCE_STREAMS_MAX", value_name = "COUNT", default_value_t = 256, value_parser = whole::<u32>(1, 100_000))]
     pub streams_max: u32,
     /// Between two heartbeats of a live stream.
@@ -330,10 +339,13 @@ impl Serve {
     /// The collector that traces are sent to.
     pub fn collector(&self) -> Option<Collector> {
         let general = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let own = self.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
-        let endpoint = own.or_else(|| general("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
-        let service = general("OTEL_SERVICE_NAME").unwrap_or_else(|| "ringfence".to_owned());
-        Some(Collector { endpoint, service })
+        let either = |own: &Option<String>, name| {
+            let own = own.clone().filter(|value| !value.is_empty());
+            own.or_else(|| general(name))
+        };
+        let endpoint = either(&self.otlp_endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT")?;
+        let service = either(&self.otlp_service_name, "OTEL_SERVICE_NAME");
+        Some(Collector { endpoint, service: service.unwrap_or_else(|| "ringfence".to_owned()) })
     }
 
     /// The OpenID provider whose tokens are believed.

@@ -15,22 +15,23 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Wri
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::registry::LookupSpan;
 
-/// What is logged: `RINGFENCE_LOG` says it as `RUST_LOG` would.
+/// What is logged where nothing else is asked for.
+pub const USUAL_FILTER: &str = "info";
+
+/// Reads what is to be logged, written as for `RUST_LOG`.
 ///
 /// # Errors
-/// When that says nothing that can be read.
-pub fn filter() -> Result<EnvFilter, String> {
-    let given = std::env::var_os("RINGFENCE_LOG").unwrap_or_default().to_string_lossy().into_owned();
-    let text = if given.is_empty() { "info" } else { &given };
-    EnvFilter::try_new(text).map_err(|why| {
-        format!("RINGFENCE_LOG={given:?} must be a filter, such as warn or info,ringfence=debug: {why}")
-    })
+/// When it cannot be read.
+pub fn filter(given: &str) -> Result<EnvFilter, String> {
+    let text = if given.is_empty() { USUAL_FILTER } else { given };
+    EnvFilter::try_new(text)
+        .map_err(|why| format!("must be a filter, such as warn or info,ringfence=debug: {why}"))
 }
 
-/// Starts logging to standard error; a filter that cannot be read is for the check to tell.
-/// Standard output is left to what scripts read.
-pub fn start(json: bool) {
-    let filter = filter().unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging what the filter lets through to standard error; one that cannot be read was told of
+/// where it was given. Standard output is left to what scripts read.
+pub fn start(given: &str, json: bool) {
+    let filter = filter(given).unwrap_or_else(|_| EnvFilter::new(USUAL_FILTER));
     let is_ansi = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_ansi);
     let format = format().with_timer(SystemTime);
@@ -109,7 +110,7 @@ mod tests {
         }
         let name = std::thread::current().name().unwrap().to_owned();
         let mut inside = Command::new(std::env::current_exe().unwrap());
-        inside.args(["--exact", &name, "--nocapture"]).env(INSIDE, "1").env_remove("RINGFENCE_LOG");
+        inside.args(["--exact", &name, "--nocapture"]).env(INSIDE, "1");
         let ended = inside.env("RUST_BACKTRACE", "1").output().unwrap();
         let log = String::from_utf8(ended.stderr).unwrap();
         assert!(ended.status.success(), "{log}");
@@ -130,12 +131,13 @@ mod tests {
     }
 
     fn panic_in_three_ways() {
-        start(true);
+        start(USUAL_FILTER, true);
         let secret = "a customer's name";
         assert!(std::panic::catch_unwind(|| panic!("on purpose")).is_err());
         assert!(std::panic::catch_unwind(|| panic!("no {secret}")).is_err());
         let request = InRequest {
             id: HeaderValue::from_static("the request"),
+            method: "",
             route: "",
             metrics: std::sync::Arc::default(),
             trace: None,

@@ -134,6 +134,11 @@ impl Submission {
         (Submission { commands, configuration, reply, room, others, since, trace }, Pending(pending))
     }
 
+    /// How many commands it has, and what came with it.
+    fn size(&self) -> usize {
+        self.commands.len() + self.others.iter().map(Submission::size).sum::<usize>()
+    }
+
     /// It alone, and then each that came with it.
     pub fn apart(mut self) -> impl Iterator<Item = Submission> {
         let others = std::mem::take(&mut self.others);
@@ -160,7 +165,10 @@ impl Shard {
     async fn send(&self, mut submission: Submission) -> Result<(), Submission> {
         // It is never closed.
         submission.room = Arc::clone(&self.for_bulks).acquire_owned().await.ok();
-        self.queue.send(submission).await.map_err(|mpsc::error::SendError(refused)| refused)
+        let Ok(place) = self.queue.reserve().await else { return Err(submission) };
+        self.pulse.come(submission.size());
+        place.send(submission);
+        Ok(())
     }
 }
 
@@ -198,9 +206,9 @@ impl Handle {
         self.shards.iter().all(|shard| shard.pulse.is_well())
     }
 
-    /// How many submissions wait for each writer.
-    pub fn queued(&self) -> impl Iterator<Item = usize> {
-        self.shards.iter().map(|shard| shard.queue.max_capacity() - shard.queue.capacity())
+    /// How many commands wait for each writer, and for how long the oldest has that is not done.
+    pub fn waiting(&self) -> impl Iterator<Item = (usize, Duration)> {
+        self.shards.iter().map(|shard| shard.pulse.waiting())
     }
 
     /// Queues a command, or refuses it at once when the queue is full or does not move.
@@ -212,11 +220,13 @@ impl Handle {
         if shard.pulse.is_stuck() {
             return Err(Failure::Overloaded);
         }
-        let (submission, pending) = Submission::new(vec![Arc::new(command)], configuration);
-        shard.queue.try_send(submission).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        let place = shard.queue.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => Failure::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => Failure::ShuttingDown,
         })?;
+        let (submission, pending) = Submission::new(vec![Arc::new(command)], configuration);
+        shard.pulse.come(1);
+        place.send(submission);
         Ok(pending)
     }
 

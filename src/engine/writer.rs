@@ -107,8 +107,9 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             let batch = self.intake.take();
-            if !batch.is_empty() {
-                self.pulse.begin();
+            if let Some(oldest) = batch.first() {
+                self.pulse.begin(oldest.since);
+                self.pulse.go(size(&batch));
                 self.process(batch).await;
                 continue;
             }
@@ -125,7 +126,7 @@ impl Writer {
     async fn process(&mut self, open: Vec<Submission>) {
         let begun = Instant::now();
         let Some(traces) = self.metrics.traces.clone() else { return self.answer(open, begun).await };
-        let commands = open.iter().map(|submission| submission.commands.len()).sum();
+        let commands = size(&open);
         let own = BatchTrace::begin(&traces, begun, traced(&open));
         // A batch that is done one by one is in the middle of its own.
         let outer = std::mem::replace(&mut self.trace, own);
@@ -136,7 +137,7 @@ impl Writer {
     }
 
     async fn answer(&mut self, mut open: Vec<Submission>, begun: Instant) {
-        self.metrics.batch.observe(open.len() as f64);
+        self.metrics.batch.observe(size(&open) as f64);
         if let Some(oldest) = open.first() {
             self.metrics.queue_wait.observe(begun.duration_since(oldest.since).as_secs_f64());
         }
@@ -155,14 +156,14 @@ impl Writer {
                 self.books.forget(&command.product);
             }
             let id_taken = matches!(error, StoreError::IdTaken);
-            let in_doubt = self.in_doubt(&error, open.len());
+            let in_doubt = self.in_doubt(&error, size(&open));
             self.count_retry(&error);
             match error {
                 StoreError::Conflict(_) => self.contended = CONTENDED_BATCHES,
                 // Writers have connections of their own, and never wait for one.
                 StoreError::IdTaken | StoreError::Busy | StoreError::Unwatched(_) => {}
                 StoreError::Unavailable(why) => {
-                    tracing::debug!(error = %why, commands = open.len(), "a batch had no answer");
+                    tracing::debug!(error = %why, commands = size(&open), "a batch had no answer");
                     outage = why.into();
                     outages += 1;
                 }
@@ -218,7 +219,9 @@ impl Writer {
         }
         let failure = Failure::DatabaseUnavailable(Arc::clone(why));
         reject(open, &failure);
-        reject(self.intake.take_all(), &failure);
+        let waiting = self.intake.take_all();
+        self.pulse.go(size(&waiting));
+        reject(waiting, &failure);
     }
 
     /// One of them is what the database will not have. On their own, the others are done.
@@ -229,6 +232,7 @@ impl Writer {
             let failure = Failure::Internal(why.into());
             // The request tells the log; where it is gone, somebody must.
             if submission.reply.send(Err(failure.into())).is_err() {
+                self.metrics.bugs.inc();
                 tracing::error!(error = %why, %environment, "a command failed that nobody waits for");
             }
             return;
@@ -293,7 +297,7 @@ impl Writer {
         let (began, writing) = (Instant::now(), self.link.bounded(batch.write(&mut connection)));
         self.is_committing = true;
         let written = meanwhile(writing, &mut self.granted).await;
-        self.trace_commit(began, open.len(), written.as_ref().err());
+        self.trace_commit(began, open, written.as_ref().err());
         self.link.check_in(connection, &written);
         let event_ids = written?;
         self.committed(began);
@@ -308,7 +312,7 @@ impl Writer {
         }
     }
 
-    fn trace_commit(&self, began: Instant, commands: usize, error: Option<&StoreError>) {
+    fn trace_commit(&self, began: Instant, open: &[Submission], error: Option<&StoreError>) {
         if let (Some(batch), Some(traces)) = (&self.trace, &self.metrics.traces) {
             let failure = error.map(|error| match error {
                 StoreError::Conflict("") => "conflict",
@@ -316,7 +320,7 @@ impl Writer {
                 StoreError::Rejected(_) => "rejected",
                 error => sqlstate(error),
             });
-            batch.committed(traces, began, commands, failure);
+            batch.committed(traces, began, size(open), failure);
         }
     }
 
@@ -344,7 +348,7 @@ impl Writer {
                         let began = Instant::now();
                         self.is_committing = true;
                         let committed = self.link.bounded(async { Ok(transaction.commit().await?) }).await;
-                        self.trace_commit(began, open.len(), committed.as_ref().err());
+                        self.trace_commit(began, open, committed.as_ref().err());
                         committed.map(|()| self.committed(began)).map(|()| judged)
                     }
                     Err(error) => {
@@ -383,6 +387,7 @@ impl Writer {
                 [command] => roots.contains(&root_of(command, &submission.configuration)),
                 _ => false,
             });
+            self.pulse.go(open.len() - before);
             self.trace_joined(&open[before..]);
         }
         let open = &open[..];
@@ -535,6 +540,11 @@ pub(super) fn commands_of(open: &[Submission]) -> impl Iterator<Item = (&Command
     open.iter().flat_map(|submission| {
         submission.commands.iter().map(|command| (&**command, &submission.configuration))
     })
+}
+
+/// How many commands they have.
+fn size(open: &[Submission]) -> usize {
+    open.iter().map(|submission| submission.commands.len()).sum()
 }
 
 /// What PostgreSQL said; empty where it said nothing.

@@ -33,7 +33,7 @@ static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 pub(super) use crate::telemetry::request::{
-    count_refusal, current_request, current_route, in_current_request, is_to_be_told, note_rates,
+    count_bug, count_refusal, current_request, current_route, in_current_request, is_to_be_told, note_rates,
 };
 
 /// Answers requests over the routes.
@@ -64,7 +64,8 @@ impl Around {
         let recorded = trace.and_then(|trace| Recorded::of(trace, &request, &id));
         let metrics = Arc::clone(&self.metrics);
         let (is_told, rates) = (Cell::new(false), RefCell::new(None));
-        let in_request = InRequest { id: id.clone(), route, metrics, trace, is_told, rates };
+        let method = http_request_method;
+        let in_request = InRequest { id: id.clone(), method, route, metrics, trace, is_told, rates };
         let answer = tokio::time::timeout(self.request_time_max, self.routes.oneshot(request));
         let answering = request::within(in_request, async {
             let mut response = match answer.await {

@@ -8,12 +8,14 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::domain::configuration::Configuration;
+use crate::domain::name::Value;
 use crate::store::alerts::{self, Told};
 use crate::store::horizon::Horizon;
 use crate::store::ledger::{Event, Row};
+use crate::store::places::{Place, Places};
 use crate::store::{self, Readers, Sight, StoreError, history};
 
 use super::event_record::EventRecord;
@@ -78,7 +80,7 @@ pub(super) struct Feed {
     horizon: Horizon,
     /// None while nobody listens.
     tail: Mutex<Option<Tail>>,
-    places: Arc<Semaphore>,
+    places: Places,
     stop: watch::Receiver<bool>,
 }
 
@@ -88,14 +90,14 @@ impl Feed {
             readers,
             horizon: Horizon::default(),
             tail: Mutex::default(),
-            places: Arc::new(Semaphore::new(streams_max)),
+            places: Places::new(streams_max),
             stop,
         }
     }
 
-    /// A place for a stream; none when all are taken.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    /// A place for a stream of an environment; none when all are taken, or as many as it may have.
+    pub(super) fn place(&self, environment: &Value) -> Option<Place> {
+        self.places.try_take(environment)
     }
 
     /// Waits until the service stops.

@@ -8,9 +8,8 @@ use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::{self, Sight};
-
 use super::App;
+use super::around::failed;
 use super::commands::json;
 use super::problem::{Problem, ProblemBody};
 
@@ -37,11 +36,13 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Prob
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::ShuttingDown);
     }
-    let is_migrated =
-        store::read(&app.readers, Sight::Nothing, async |connection| store::is_migrated(connection).await);
     // A database that can be read may still not take a commit: its disk is full, or it hangs.
-    if app.engine.is_well() && is_migrated.await? {
-        return Ok(json(StatusCode::OK, &Health { status: "ok" }));
+    if !app.engine.is_well() {
+        return Err(Problem::DatabaseUnavailable);
     }
-    Err(Problem::DatabaseUnavailable)
+    app.probes.ready().await.map_err(|why| {
+        failed("the database did not answer", Some(&why));
+        Problem::DatabaseUnavailable
+    })?;
+    Ok(json(StatusCode::OK, &Health { status: "ok" }))
 }

@@ -32,6 +32,7 @@ mod onhand_query;
 mod onhand_records;
 mod partitions;
 mod path;
+mod probes;
 pub(crate) mod problem;
 mod products;
 mod promises;
@@ -88,6 +89,7 @@ pub(crate) use onhand_query::PAGE_RECORDS_MAX;
 use access::{Access, Caller};
 use environments::Environments;
 use feed::Feed;
+use probes::Probes;
 use problem::Problem;
 use rates::Rates;
 
@@ -130,6 +132,8 @@ pub struct Shared {
     /// Who counts what is sent; without it, nobody does.
     rates: Option<Rates>,
     readers: Readers,
+    /// Who asks whether the service is ready, and what is measured of what is stored.
+    probes: Probes,
     /// Connections that long answers are read from.
     streams: store::onhand::Streams,
     /// How far the ledger is settled.
@@ -161,6 +165,7 @@ impl Shared {
         let room = Arc::new(Semaphore::new(limits.all_bodies_bytes_max));
         let streams = store::onhand::streams(&readers, onhand_records::STREAM_TIME_MAX);
         let environments = Environments::new(readers.clone());
+        let probes = Probes::new(&readers);
         let access = limits.auth.then(|| Access::new(readers.clone()));
         let rates = Rates::new(limits.auth, limits.key_rates, limits.environment_rates);
         let (erasing, horizon, unmet) = Default::default();
@@ -171,6 +176,7 @@ impl Shared {
             access,
             rates,
             readers,
+            probes,
             streams,
             horizon,
             limits,

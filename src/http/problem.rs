@@ -12,7 +12,7 @@ use crate::domain::refusal::{Fault, Refusal};
 use crate::engine::Failure;
 use crate::store::StoreError;
 
-use super::around::{count_refusal, failed, failed_by_a_bug};
+use super::around::{count_bug, count_refusal, failed, failed_by_a_bug};
 
 pub(crate) use body::ProblemBody;
 
@@ -276,6 +276,9 @@ impl Problem {
     pub(crate) fn body(&self, id: Option<Value>, index: Option<usize>) -> ProblemBody {
         let kind = self.kind();
         count_refusal(kind.code);
+        if matches!(self, Problem::Internal) {
+            count_bug();
+        }
         let detail = self.detail();
         let mut body = ProblemBody {
             problem_type: format!("/problems/{}", kind.code),

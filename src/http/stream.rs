@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
+use super::around::count_bug;
 use super::problem::Problem;
 
 /// Length from which on a piece of an answer is sent, in bytes. An answer that is shorter is
@@ -30,6 +31,8 @@ pub(super) struct Gone;
 pub(super) struct Writer {
     pieces: mpsc::Sender<Result<Piece, Problem>>,
     written: Vec<u8>,
+    /// Whether a piece was sent: nobody is shown a problem any more then.
+    is_begun: bool,
 }
 
 impl Writer {
@@ -54,6 +57,7 @@ impl Writer {
     /// # Errors
     /// When there is no client any more.
     pub(super) async fn send(&mut self) -> Result<(), Gone> {
+        self.is_begun = true;
         let piece = Bytes::from(std::mem::replace(&mut self.written, Vec::with_capacity(PIECE_BYTES * 2)));
         self.pieces.send(Ok(Piece::Part(piece))).await.map_err(|_| Gone)
     }
@@ -65,6 +69,9 @@ impl Writer {
 
     /// Ends the answer by a problem, which is the answer when nothing was sent yet.
     pub(super) async fn fail(self, problem: Problem) {
+        if self.is_begun && matches!(problem, Problem::Internal) {
+            count_bug();
+        }
         let _ = self.pieces.send(Err(problem)).await;
     }
 
@@ -83,7 +90,7 @@ pub(super) struct Reader {
 /// Both ends of an answer.
 pub(super) fn channel() -> (Writer, Reader) {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    (Writer { pieces: sender, written: Vec::new() }, Reader { pieces: receiver })
+    (Writer { pieces: sender, written: Vec::new(), is_begun: false }, Reader { pieces: receiver })
 }
 
 impl Reader {

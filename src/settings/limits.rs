@@ -23,6 +23,9 @@ const HEADERS_MAX: usize = 64;
 /// Most lines of a bulk. A writer remembers as many events at least, and as many as a batch
 /// has: what it looked up for one must all be there when it decides it.
 const BULK_LINES_MAX: usize = http::LINES_MAX;
+/// Levels of JSON that the deepest of the requests' forms has. Each form is read as such, to its own last
+/// level.
+const JSON_LEVELS_MAX: usize = 6;
 /// How often the TLS files are looked at.
 pub const TLS_POLL: Duration = Duration::from_secs(2);
 /// How long the service is not ready after the database would not have a batch, unless it had
@@ -150,7 +153,8 @@ pub(super) fn fixed_limits() -> String {
          a request's head: {} KiB and {} headers; more is answered 431\n  \
          its body: {} MiB, {} MiB of a bulk; more is answered 413. All larger bodies at once: {} MiB\n  \
          lines of a bulk: {}; records of a page: {}, of analytics {}; more is answered 400\n  \
-         levels of JSON: as many as a request's form has; deeper is answered 400",
+         levels of JSON: as many as the request's form has, {} at most; deeper is answered 400 or, in\n  \
+         what is not known of Inventory Visibility's configuration, passed over",
         HEAD_BYTES_MAX >> 10,
         HEADERS_MAX,
         BODY_BYTES_MAX >> 20,
@@ -159,6 +163,7 @@ pub(super) fn fixed_limits() -> String {
         BULK_LINES_MAX,
         http::PAGE_RECORDS_MAX,
         http::ANALYTICS_RECORDS_MAX,
+        JSON_LEVELS_MAX,
     )
 }
 

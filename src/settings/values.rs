@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::telemetry;
+
 /// Longest time that can be set, in milliseconds: a day.
 pub(super) const TIME_MS_MAX: u64 = 86_400_000;
 
@@ -37,6 +39,11 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
         _ => Err("must be true or false".to_owned()),
     }
+}
+
+/// What is logged.
+pub(super) fn filter(text: &str) -> Result<String, String> {
+    telemetry::filter(text).map(|_| text.to_owned())
 }
 
 /// Where to listen.

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod overview;
 pub mod past;
 pub mod past_onhand;
+pub mod places;
 pub mod query;
 pub mod readers;
 pub mod replay;

@@ -1,17 +1,16 @@
 //! The stock nodes of an on-hand answer, as a stream.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sqlx::postgres::PgConnection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::name::Value;
 use crate::domain::query::{Selection, Stretch};
 use crate::domain::schedule::{Period, Schedule};
 use crate::domain::state::Measures;
 
+use super::places::{Place, Places};
 use super::{Reader, Readers, Sight, StoreError, schedule, text};
 
 /// Connections that answers are streamed from. A client that reads slowly keeps one busy: never
@@ -23,7 +22,7 @@ const STREAMS_MAX: u32 = 4;
 pub struct Streams {
     pool: Readers,
     /// A place for each: who gets none knows that it is not the database that does not answer.
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 /// Makes the connections for streams: to the same database as other queries, but with all the
@@ -39,7 +38,7 @@ pub fn streams(readers: &Readers, time_max: Duration) -> Streams {
     ];
     let options = readers.options().clone().options(options);
     let pool = Readers::new(options, STREAMS_MAX, readers.wait_max());
-    Streams { pool, places: Arc::new(Semaphore::new(STREAMS_MAX as usize)) }
+    Streams { pool, places: Places::new(STREAMS_MAX as usize) }
 }
 
 /// Whose nodes are read.
@@ -183,7 +182,7 @@ macro_rules! parts {
 pub struct Stream {
     connection: Option<Reader>,
     is_read: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Stream {
@@ -193,8 +192,8 @@ impl Stream {
     /// When none is free in time, or the database does not answer.
     pub async fn open(streams: &Streams, environment: &Value) -> Result<Stream, StoreError> {
         let wait_max = streams.pool.wait_max();
-        let place = tokio::time::timeout(wait_max, Arc::clone(&streams.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(StoreError::Busy) };
+        let place = tokio::time::timeout(wait_max, streams.places.take(environment)).await;
+        let Ok(Some(place)) = place else { return Err(StoreError::Busy) };
         Ok(Stream {
             connection: Some(Reader::of(&streams.pool, Sight::Of(environment.as_str())).await?),
             is_read: false,

@@ -42,7 +42,9 @@ pub struct RequestLabels {
 pub struct RefusalLabels {
     /// The problem's code.
     pub code: &'static str,
-    /// The route of the request.
+    /// The method and the route of the request: together, its operation.
+    pub http_request_method: &'static str,
+    /// See above.
     pub http_route: &'static str,
 }
 
@@ -103,9 +105,13 @@ pub struct Metrics {
     /// Requests that are being answered.
     pub active_requests: Gauge,
     refusals: Family<RefusalLabels, Counter>,
+    /// Bugs that were met. There from the start, so that the first one is seen to come: refusals are not,
+    /// because there are too many kinds of them.
+    pub bugs: Counter,
     /// Of the writers.
     pub writers: Arc<Writers>,
     queue: Family<ShardLabels, Gauge>,
+    oldest_command: Family<ShardLabels, Fraction>,
     oldest_transaction: Fraction,
     database_up: Gauge,
     over_allocated: Gauge,
@@ -126,7 +132,7 @@ pub struct Metrics {
 pub struct Writers {
     /// How long the oldest command of a batch had waited, in seconds.
     pub queue_wait: Histogram,
-    /// Commands of a batch.
+    /// Commands of a batch, however many of them are done together or not at all.
     pub batch: Histogram,
     /// How long a commit took, in seconds.
     pub commit: Histogram,
@@ -136,6 +142,8 @@ pub struct Writers {
     pub ambiguous: Family<AmbiguousLabels, Counter>,
     /// Nodes and balances that commands needed.
     pub lookups: Family<LookupLabels, Counter>,
+    /// Bugs that were met.
+    pub bugs: Counter,
     /// The traces, where they are on.
     pub traces: Option<Arc<Traces>>,
 }
@@ -165,6 +173,7 @@ impl Writers {
             retries: Family::default(),
             ambiguous: Family::default(),
             lookups: Family::default(),
+            bugs: Counter::default(),
             traces: None,
         }
     }
@@ -175,7 +184,9 @@ impl Default for Metrics {
         let requests = RequestHistogram::new_with_constructor(|| Histogram::new(HTTP_BUCKETS));
         let (active_requests, refusals, writers) =
             (Gauge::default(), Family::default(), Arc::<Writers>::default());
+        let bugs = writers.bugs.clone();
         let queue = Family::<ShardLabels, Gauge>::default();
+        let oldest_command = Family::<ShardLabels, Fraction>::default();
         let (oldest_transaction, database_up) = (Gauge::default(), Gauge::default());
         let mut registry = Registry::default();
         let name = "http_server_request_duration";
@@ -187,7 +198,10 @@ impl Default for Metrics {
         );
         let ours = registry.sub_registry_with_prefix("ringfence");
         ours.register("refusals", "Commands and requests that were refused", refusals.clone());
+        ours.register("bugs", "Bugs that requests and commands met", bugs.clone());
         ours.register("queue_commands", "Commands that wait for a writer", queue.clone());
+        let help = "How long the oldest command has waited for a writer that has not done it yet";
+        ours.register_with_unit("oldest_command", help, Unit::Seconds, oldest_command.clone());
         let help = "How long the oldest command of a batch had waited";
         ours.register_with_unit("queue_wait", help, Unit::Seconds, writers.queue_wait.clone());
         ours.register("batch_commands", "Commands of a batch", writers.batch.clone());
@@ -235,8 +249,10 @@ impl Default for Metrics {
             requests,
             active_requests,
             refusals,
+            bugs,
             writers,
             queue,
+            oldest_command,
             oldest_transaction,
             database_up,
             over_allocated,
@@ -278,10 +294,11 @@ impl Metrics {
         self.refusals.get_or_create(&labels).inc();
     }
 
-    /// Says how many commands wait for each writer.
-    pub fn queued(&self, commands: impl Iterator<Item = usize>) {
-        for (shard, commands) in (0..).zip(commands) {
+    /// Says how many commands wait for each writer, and for how long the oldest has that is not done.
+    pub fn waiting(&self, of_shards: impl Iterator<Item = (usize, Duration)>) {
+        for (shard, (commands, age)) in (0..).zip(of_shards) {
             self.queue.get_or_create(&ShardLabels { shard }).set(commands as i64);
+            self.oldest_command.get_or_create(&ShardLabels { shard }).set(age.as_secs_f64());
         }
     }
 

@@ -14,6 +14,8 @@ use super::traces::Trace;
 pub struct InRequest {
     /// Its id.
     pub id: HeaderValue,
+    /// Its method, as it is measured.
+    pub method: &'static str,
     /// Its route.
     pub route: &'static str,
     /// What is measured.
@@ -56,8 +58,14 @@ pub fn current_trace() -> Option<Trace> {
 pub fn count_refusal(code: &'static str) {
     // Outside of a request, nobody is refused anything.
     let _ = IN_REQUEST.try_with(|request| {
-        request.metrics.refused(RefusalLabels { code, http_route: request.route });
+        let (http_request_method, http_route) = (request.method, request.route);
+        request.metrics.refused(RefusalLabels { code, http_request_method, http_route });
     });
+}
+
+/// Counts a bug that the request met that is being answered.
+pub fn count_bug() {
+    let _ = IN_REQUEST.try_with(|request| request.metrics.bugs.inc());
 }
 
 /// Whether the log is yet to say why the current request failed; from now on it is not. A bulk has

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -94,6 +94,7 @@ async fn the_help_names_every_limit_and_the_fixed_ones_hold() {
         "body: 1 MiB, 8 MiB of a bulk",
         "lines of a bulk: 5000",
         "records of a page: 1000, of analytics 10000",
+        &format!("levels of JSON: as many as the request's form has, {} at most", levels_of_forms()),
     ] {
         assert!(help.contains(limit), "{limit}: {help}");
     }
@@ -120,6 +121,31 @@ async fn the_help_names_every_limit_and_the_fixed_ones_hold() {
         assert_eq!(service.post_text("onhand", body).await.status, 400);
     }
     service.stop().await;
+}
+
+/// How many levels the deepest form has that the document describes.
+fn levels_of_forms() -> usize {
+    let document = serde_json::to_value(ringfence::http::openapi()).unwrap();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
+    let schemas = operations.filter_map(|(_, operation)| {
+        operation["requestBody"]["content"].as_object()?.values().next().map(|body| &body["schema"])
+    });
+    let levels: Vec<usize> = schemas.map(|schema| levels(&document, schema)).collect();
+    assert!(levels.len() > 20 && levels.contains(&1), "{levels:?}");
+    levels.into_iter().max().unwrap()
+}
+
+fn levels(document: &Value, schema: &Value) -> usize {
+    if let Some(name) = schema["$ref"].as_str() {
+        return levels(document, document.pointer(name.trim_start_matches('#')).unwrap());
+    }
+    let each = |all: &Value| all.as_array().into_iter().flatten().map(|one| levels(document, one)).max();
+    let alternatives = ["oneOf", "anyOf", "allOf"].iter().filter_map(|kind| each(&schema[*kind])).max();
+    let members = schema["properties"].as_object().into_iter().flat_map(|members| members.values());
+    let open = ["items", "additionalProperties"].iter().map(|kind| &schema[*kind]);
+    let below = members.chain(open.filter(|schema| schema.is_object())).map(|inner| levels(document, inner));
+    alternatives.unwrap_or(0).max(below.max().map_or(0, |below| below + 1))
 }
 
 async fn end_of(mut stream: TcpStream, rest: &str) -> String {

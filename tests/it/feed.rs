@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use super::history::{EVENTS, names};
 use super::load::{Client, consume};
 use super::process::Program;
-use super::requests::{allocation, changed, consumption, problem, red, stock};
+use super::requests::{JSON, allocation, changed, consumption, problem, red, stock};
 use super::support::{Service, bicycles, database, eventually, url};
 
 /// Longest wait for what must come; a bound, not an expectation.
@@ -507,6 +508,32 @@ async fn there_are_so_many_streams_and_no_more() {
         request.send().await.unwrap().status() == 200
     })
     .await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn no_environment_takes_the_places_of_all_others() {
+    let service = Service::start_on(database().await, &["--streams-max", "4"]).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    let other = "/api/environment/other";
+    let path = format!("{other}/configuration");
+    assert_eq!(service.send(Method::PUT, &path, &[JSON], bicycles().to_string()).await.status, 200);
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(Reader::open(&service.base, "", None).await);
+    }
+    problem(&service.get(&format!("{EVENTS}/stream")).await, "overloaded");
+    let path = format!("{other}/events/stream");
+    let of_other = service.client.get(format!("{}{path}", service.base)).send().await.unwrap();
+    assert_eq!(of_other.status(), 200);
+    problem(&service.get(&path).await, "overloaded");
+    drop(taken);
+    eventually("there is room again", async || {
+        let request = service.client.get(format!("{}{EVENTS}/stream", service.base));
+        request.send().await.unwrap().status() == 200
+    })
+    .await;
+    drop(of_other);
     service.stop().await;
 }
 

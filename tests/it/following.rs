@@ -8,12 +8,13 @@ use ringfence::domain::command::Timestamp;
 use ringfence::follow::activity::Activity;
 use ringfence::follow::{Chunk, Follower, Followers};
 use ringfence::store::StoreError;
-use ringfence::telemetry::metrics::{FollowerLabels, Panics};
+use ringfence::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::load::{Client, allocation, consume};
+use super::metrics::value;
 use super::process::Program;
 use super::support::{Service, bicycles, database, eventually, settings, url};
 
@@ -238,11 +239,13 @@ impl Follower for Fickle {
 async fn a_follower_that_panics_begins_anew_and_is_counted() {
     let service = Service::with_stock(10).await;
     let limits = settings(&service.database, &[]).follow_limits();
-    let panics = Panics::default();
+    let metrics = Metrics::default();
+    let panics = || value(&metrics.text(), "ringfence_follower_panics_total", &["follower=\"fickle\""]);
     let turns = Arc::<AtomicUsize>::default();
-    let mut followers = Followers::new(service.database.clone(), limits, panics.clone());
+    let mut followers = Followers::new(service.database.clone(), limits, metrics.panics.clone());
     let seen = Arc::clone(&turns);
     followers.start("fickle", move || Fickle { turns: Arc::clone(&seen) });
+    assert!(metrics.text().contains("{follower=\"fickle\"}"), "the first one would not be seen to come");
     let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
     eventually("it has what there is", async || {
         let reached: Option<i64> =
@@ -253,8 +256,7 @@ async fn a_follower_that_panics_begins_anew_and_is_counted() {
         reached.unwrap_or_default() > 0
     })
     .await;
-    let count = panics.get_or_create(&FollowerLabels { follower: "fickle".to_owned() }).get();
-    assert_eq!((count, turns.load(Ordering::Relaxed) > 2), (2, true));
+    assert_eq!((panics(), turns.load(Ordering::Relaxed) > 2), (2.0, true));
     // It ends when it is to, also while it waits.
     followers.stop().await;
     service.stop().await;

@@ -70,12 +70,22 @@ async fn each_failure_is_logged_once_with_its_request_and_no_secret_and_no_body_
     let made = run_ringfence(&[&create[..], &["--database-url", &database_url]].concat()).await;
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let key = made.stdout.split_whitespace().find(|word| word.starts_with("rf_")).unwrap().to_owned();
-    let arguments =
-        ["serve", "--listen", "127.0.0.1:0", "--auth", "--log-json", "--database-url", &database_url];
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--auth",
+        "--log-json",
+        "--log",
+        "debug",
+        "--database-url",
+        &database_url,
+    ];
     let quick = ["--round-trip-max-ms", "1000", "--allow-private-webhooks", "--webhook-retry-ms", "20"];
     let rest = ["--webhook-attempts-max", "2", "--otlp-endpoint", &collector.url];
     let mut command = ringfence(&[&arguments[..], &quick, &rest].concat());
-    command.env("RINGFENCE_LOG", "debug");
+    // The flag goes before.
+    command.env("RINGFENCE_LOG", "error");
     let program = Program::start(command).await;
     let client = Client { base: program.base.clone(), key: key.clone(), http: reqwest::Client::new() };
 

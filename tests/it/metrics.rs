@@ -1,5 +1,8 @@
 //! What is measured of the service, as Prometheus reads it.
 
+mod trouble;
+
+use reqwest::Method;
 use ringfence::store::{configuration, overview};
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
@@ -58,6 +61,24 @@ async fn requests_are_counted_by_route_and_status_and_refusals_by_code() {
 }
 
 #[tokio::test]
+async fn refusals_of_one_route_are_counted_by_their_operation() {
+    let service = Service::with_stock(1).await;
+    let path = "/api/environment/test/watches/none";
+    for (times, method) in [(1, Method::GET), (2, Method::DELETE)] {
+        for _ in 0..times {
+            assert_eq!(service.send(method.clone(), path, &[], "").await.status, 404);
+        }
+    }
+    let text = scrape(&service).await;
+    for (method, times) in [("GET", 1.0), ("DELETE", 2.0), ("PUT", 0.0)] {
+        let method = format!("http_request_method=\"{method}\"");
+        let labels = ["code=\"unknown-watch\"", &method, "/watches/{name}\""];
+        assert_eq!(value(&text, "ringfence_refusals_total", &labels), times, "{method}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn batches_commits_and_what_is_in_memory_are_measured() {
     let service = Service::with_stock(10).await;
     for id in ["a1", "a2", "a3"] {
@@ -70,7 +91,14 @@ async fn batches_commits_and_what_is_in_memory_are_measured() {
     let lookups = |result| value(&text, "ringfence_books_lookups_total", &[result]);
     assert!(lookups("result=\"hit\"") > 0.0 && lookups("result=\"miss\"") > 0.0, "{text}");
     assert_eq!(value(&text, "ringfence_queue_commands", &["shard=\"0\""]), 0.0);
+    assert_eq!(value(&text, "ringfence_oldest_command_seconds", &["shard=\"0\""]), 0.0);
     assert_eq!(value(&text, "ringfence_database_up", &[]), 1.0);
+    // What is done together or not at all is one batch, of as many commands as it has.
+    let lines = json!([stock("s1", 1), stock("s2", 1), stock("s3", 1)]);
+    assert_eq!(service.post("onhand/bulk?atomic=true", lines).await.status, 200);
+    let text = scrape(&service).await;
+    assert_eq!(value(&text, "ringfence_batch_commands_sum", &[]), 7.0);
+    assert_eq!(value(&text, "ringfence_batch_commands_count", &[]), 5.0);
     service.stop().await;
 }
 

@@ -64,7 +64,7 @@ async fn flags_and_variables_are_told_with_whatever_else_stands_against_a_start_
                 "-q is no flag",
                 &place,
                 "--tls-cert needs the certificate's key: give --tls-key",
-                r#"RINGFENCE_LOG="info=of=course" must be a filter"#,
+                r#"RINGFENCE_LOG="info=of=course" (--log) must be a filter"#,
                 r#"--otlp-endpoint="collector:4318" (RINGFENCE_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT) must be a URL"#,
                 "the database URL is not readable: it does not begin with postgres://",
             ],

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::proxy::{Line, Proxy};
-use super::requests::{allocation, event, stock, without};
+use super::requests::{JSON, allocation, event, stock, without};
 use super::support::{Service, bicycles, database, eventually};
 
 /// Stock of one product at so many colours of one location, put where it belongs.
@@ -149,15 +150,20 @@ async fn clients_that_read_slowly_hold_up_only_their_own_kind() {
     let service =
         Service::start_on(database().await, &["--readers-max", "1", "--round-trip-max-ms", "1000"]).await;
     many(&service, LONG).await;
+    let path = "/api/environment/other/configuration";
+    assert_eq!(service.send(Method::PUT, path, &[JSON], bicycles().to_string()).await.status, 200);
     let mut slow = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         slow.push(begin(&service).await);
     }
     service.grant("onhand", stock("in", 10)).await;
     service.grant("allocation/allocate", allocation("a", "Online", 8)).await;
     assert_eq!(service.balances(json!({})).await, json!([["Online", 8, 0, 8, 0]]));
-    // The database itself would answer.
+    // The database itself would answer, and answers who is of another environment.
     service.refuse("onhand/indexquery", query("sizeId"), "overloaded").await;
+    let path = "/api/environment/other/onhand/indexquery";
+    let of_other = service.send(Method::POST, path, &[JSON], query("sizeId").to_string()).await;
+    assert_eq!((of_other.status, &*of_other.text), (200, "[]"));
     // It took longer than one exchange with the database may, and is whole all the same.
     assert!(is_whole(slow.pop().unwrap()).await);
     eventually("there is room again", async || {

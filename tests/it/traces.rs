@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::collector::{Collector, Span};
 use super::receiver::Receiver;
 use super::requests::{allocation, consumption, stock};
-use super::support::{Answer, Service, bicycles, database, eventually};
+use super::support::{Answer, Service, bicycles, database, eventually, settings};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -229,4 +229,13 @@ async fn an_attempt_that_is_not_recorded_tells_of_no_trace() {
     assert_eq!(receiver.messages()[0].headers.get("traceparent"), None);
     service.stop().await;
     assert!(collector.spans().iter().all(|span| span.text("name") != "deliver"));
+}
+
+#[test]
+fn the_service_has_a_name_in_traces_that_can_be_set() {
+    let database = sqlx::postgres::PgConnectOptions::new_without_pgpass();
+    let endpoint = ["--otlp-endpoint", "http://127.0.0.1:4318"];
+    let named = |more: &[&str]| settings(&database, &[&endpoint, more].concat()).collector().unwrap().service;
+    assert_eq!(named(&[]), "ringfence");
+    assert_eq!(named(&["--otlp-service-name", "shop"]), "shop");
 }

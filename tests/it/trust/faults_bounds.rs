@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::proxy::{Line, Proxy};
-use crate::requests::{allocation, problem, stock};
+use crate::requests::{allocation, event, problem, stock, without};
 use crate::support::{Service, bicycles, database, eventually};
 
 /// How long something has to stay as it is to be taken for so.
@@ -110,7 +110,11 @@ async fn a_reader_that_falls_silent_on_its_way_back_is_replaced() {
         assert_eq!(service.balances(json!({})).await, expected);
         eventually("it was asked whether it lives", async || proxy.unheard() > round).await;
         proxy.set(Line::Open);
-        eventually("there is a reader again", async || service.get("/readyz").await.status == 200).await;
+        let query = || without(event("", json!({})), "id");
+        eventually("there is a reader again", async || {
+            service.post("allocation/query", query()).await.status == 200
+        })
+        .await;
         assert_eq!(service.balances(json!({})).await, expected);
     }
     service.stop().await;

@@ -27,6 +27,7 @@ mod repeats;
 mod unwatched;
 mod wire;
 
+pub(crate) use bad_commit::bad_commit;
 pub use faults_log::Site;
 
 /// The size of a test in the form that is asked for.
