@@ -12,6 +12,8 @@ const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pra
 const WAIT_MS = 15_000;
 
 export const DESKTOP = { width: 1280, height: 860 };
+/** As narrow as a phone, without being one: a page that is shown becomes it without being loaded anew. */
+export const NARROW = { width: 360, height: 760 };
 export const PHONE = { width: 360, height: 760, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 
 // The sandbox needs rights that root in a container has not; nothing but the service is opened.

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { BASE, DESKTOP, PHONE, assertAccessible, browser, close, done, open, send, until } from "./browser.mjs";
+import { BASE, DESKTOP, NARROW, PHONE, assertAccessible, browser, close, done, open, send, until } from "./browser.mjs";
 import { act, clickRow, figuresOf, fill, focused, press, tabTo, untilLive, untilOpen, untilRow } from "./page.mjs";
 import { start } from "./service.mjs";
 import { ORGANIZATION, RED, REGULAR, STORE, VIP, of, stockBy } from "./stock.mjs";
@@ -134,8 +134,8 @@ test("no digit of a quantity is lost", async () => {
   await untilRow(page, "Store", "left", "900,719,925,474,099.300001");
   await untilRow(page, "red", "onhand", "999,999,999,999,999.123456");
   await untilRow(page, "red", "available", "99,280,074,525,899.823455");
-  await page.setViewport(PHONE);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width);
+  await page.setViewport(NARROW);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), NARROW.width);
   await close(page);
 });
 
@@ -208,7 +208,7 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   const text = await page.$eval("#proposals", (dialog) => dialog.textContent);
   for (const { reason } of proposals) assert.ok(text.includes(reason), `${reason} is in ${text}`);
   assert.match(text, /2 are proposed/);
-  for (const [viewport, scheme] of [[DESKTOP, "dark"], [PHONE, "dark"], [PHONE, "light"], [DESKTOP, "light"]]) {
+  for (const [viewport, scheme] of [[DESKTOP, "dark"], [NARROW, "dark"], [NARROW, "light"], [DESKTOP, "light"]]) {
     await page.setViewport(viewport);
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     assert.ok(await page.$eval("#proposals", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
@@ -324,7 +324,7 @@ test("a page goes on by itself when the service was away", async () => {
 });
 
 test("of more alerts than are listed none is said to be cleared that is open", async () => {
-  const product = "Many", count = 130;
+  const product = "Many", count = 130, more = 230;
   await stock(product, RED, 1_000);
   for (let number = 0; number < count; number++) await allocate(product, RED, { channel: `C${number}` }, 1);
   await done("PUT", "watches/many", { organizationId: ORGANIZATION, productId: product, rule: { balanceAtOrBelow: 2, clearAbove: 3 } });
@@ -338,9 +338,10 @@ test("of more alerts than are listed none is said to be cleared that is open", a
   assert.equal(await own.$eval("#more-alerts", (more) => more.textContent), "29 more are open.");
   await close(own);
 
+  for (let number = count; number < more; number++) await allocate(product, RED, { channel: `C${number}` }, 1);
   const other = await open(of("CityBike"));
-  await until(other, "the latest are listed", () => document.querySelectorAll("#alerts .alert").length === 100);
-  assert.equal(await other.$eval("#more-alerts", (more) => more.textContent), "More are open than are listed here.");
+  await until(other, "there are more than are read", () => document.getElementById("more-alerts").textContent === "More are open than are listed here.");
+  assert.equal(await other.$$eval("#alerts .alert", (all) => all.length), 100);
   await allocate(product, RED, { channel: "Latest" }, 1);
   // The page hears of its own product; of others it asks now and then.
   await allocate("CityBike", { ...RED, colorId: "green" }, STORE, 1);

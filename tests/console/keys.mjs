@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { PHONE, assertAccessible, browser, close, done, open, until } from "./browser.mjs";
+import { NARROW, assertAccessible, browser, close, done, open, until } from "./browser.mjs";
 import { act, clickRow, fill, press, untilLive, untilOpen, untilRow } from "./page.mjs";
 import { makeKey, start } from "./service.mjs";
 import { ORGANIZATION, RED, STORE, VIP, of, stockBy } from "./stock.mjs";
@@ -38,16 +38,19 @@ test("with a key the bars move from the live stream, and nothing is asked for wh
   await untilRow(page, "Store", "left", "40");
   await until(page, "all is read", () => document.getElementById("history").children.length === 2 && document.getElementById("total-rate").textContent === "0");
 
-  // Further than the page would wait before it asked by itself, by the beats of the stream.
+  // Longer than the page would wait before it asked by itself, by the beats of the stream; a few of them
+  // later all has been read that is to be read when the stream opens.
   const network = await page.createCDPSession();
-  let beats = 0;
   const begun = new Map();
+  let beats = 0, told = () => {};
   network.on("Network.requestWillBeSent", ({ requestId, request }) => begun.set(requestId, request.url));
-  network.on("Network.dataReceived", ({ requestId }) => (beats += begun.has(requestId) ? 0 : 1));
-  const beaten = new Promise((resolve) => network.on("Network.dataReceived", () => beats >= 13 && resolve()));
+  network.on("Network.dataReceived", ({ requestId }) => begun.has(requestId) || (++beats, told()));
+  const beaten = (count) => new Promise((resolve) => (told = () => beats >= count && resolve()));
   await network.send("Network.enable");
-  await beaten;
-  const asked = [...begun.values()].filter((url) => !/alerts|analytics/.test(url));
+  await beaten(6);
+  const settled = begun.size;
+  await beaten(19);
+  const asked = [...begun.values()].slice(settled).filter((url) => !/alerts|analytics/.test(url));
   assert.deepEqual(asked, [], "only what also changes when nothing happens is asked for");
 
   for (const consumed of ["3", "6", "9"]) {
@@ -125,7 +128,7 @@ test("a key that is narrowed to a group path shows that path, and nothing of oth
   await consume(product, RED, VIP, 80);
   await untilRow(page, "VIP", "consumed", "80");
   await until(page, "the alert is at its row", () => [...document.querySelectorAll("#rows tr")].some((row) => row.querySelector(".label").textContent === "VIP" && !row.querySelector(".badge").hidden));
-  await until(page, "the rate is shown", () => Number(document.getElementById("total-rate").textContent) === 80);
+  await until(page, "the rate is shown", () => Number(document.getElementById("total-rate").textContent) > 70);
   await assertAccessible(page);
   await clickRow(page, "VIP");
   await act(page, "Reallocate to it…");
@@ -142,8 +145,8 @@ test("a key that is narrowed to a group path shows that path, and nothing of oth
   await until(page, "the alert is cleared", () => /Cleared: low: GravelBike, .*VIP/.test(document.getElementById("said").textContent));
   const places = await page.$$eval("#place option", (all) => all.map((option) => option.textContent));
   assert.deepEqual(places, ["All places", "1 / 11"], "the other place is of another channel");
-  await page.setViewport(PHONE);
-  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= PHONE.width, "nothing scrolls sideways");
+  await page.setViewport(NARROW);
+  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= NARROW.width, "nothing scrolls sideways");
   await assertAccessible(page);
   await close(page);
 

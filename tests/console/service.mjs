@@ -5,8 +5,11 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 
 /** Makes the first key of the environment, before there is a service. */
-export const makeKey = (directory) =>
-  execFileSync(process.env.CONSOLE_PROGRAM, ["key", "create", "--environment", "demo", "--role", "admin", "--name", "root", "--data-dir", directory], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+export function makeKey(directory) {
+  const run = (...words) => execFileSync(process.env.CONSOLE_PROGRAM, [...words, "--data-dir", directory], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  run("migrate");
+  return run("key", "create", "--environment", "demo", "--role", "admin", "--name", "root").trim();
+}
 
 /** Starts the program over a directory; `stop` ends it in order, `signal` sends it another. */
 export async function start(directory, { port = 0, flags = [] } = {}) {

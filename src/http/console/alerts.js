@@ -1,21 +1,25 @@
-// The open alerts: those of the product that is shown, and the latest of all others; and what is said
-// when one comes or goes.
+// The open alerts: those of the product that is shown, and the latest of others; and what is said when
+// one comes or goes.
 
 import { addressOf, ask, ofProduct, ofScope } from "./api.js";
 import { rowKey } from "./books.js";
 import { byId, clock, make, say, write } from "./dom.js";
 
-/** Of the product that is shown, all that an answer can have: they are at its rows, too. */
+/** The latest of all products are read; where there are more, those of the one that is shown as well. */
+const LATEST_MAX = 200;
 const OWN_MAX = 1_000;
-const OTHERS_MAX = 100;
 const LISTED_MAX = 100;
 
-/** Reads both lists, each with how far back it goes: of what is older, it says nothing. */
+/** Reads the list of the product and that of others, each with how far back it goes: of what is older, it says nothing. */
 export async function readAlerts(choice) {
-  const asked = (of, limit) => ask(addressOf(choice.environment, "alerts", [["state", "open"], ["limit", limit], ...of]));
-  const list = ({ found, next }, isWanted) => ({ since: next ? BigInt(found.at(-1).sequence) : 0n, alerts: found.filter(isWanted) });
-  const [own, all] = await Promise.all([asked(ofProduct(choice), OWN_MAX), asked(ofScope(choice), OTHERS_MAX)]);
-  return [list(own, () => true), list(all, (alert) => !isOfProduct(choice, alert))];
+  const read = async (of, limit) => {
+    const { found, next } = await ask(addressOf(choice.environment, "alerts", [["state", "open"], ["limit", limit], ...of]));
+    return { since: next ? BigInt(found.at(-1).sequence) : 0n, alerts: found };
+  };
+  const latest = await read(ofScope(choice), LATEST_MAX);
+  const own = latest.since ? await read(ofProduct(choice), OWN_MAX) : latest;
+  const isOwn = (alert) => isOfProduct(choice, alert);
+  return [{ ...own, alerts: own.alerts.filter(isOwn) }, { ...latest, alerts: latest.alerts.filter((alert) => !isOwn(alert)) }];
 }
 
 const placeOf = ({ dimensions, groups }) =>
