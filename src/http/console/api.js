@@ -40,6 +40,8 @@ function otherKey(refused) {
     const given = prompt("This service wants a key of the environment (rf_…):")?.trim();
     if (given) sessionStorage.setItem(KEY, given);
     else declined = true;
+    // What is shown is what the key before might see.
+    if (given && refused) location.reload();
   }
   return keyKept() !== refused;
 }

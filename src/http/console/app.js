@@ -51,7 +51,7 @@ const maySeeStock = () => Object.keys(view.choice.caller.groups).length === 0;
 /** Does a part of the work for the view that it was begun for, and tells when it cannot. */
 const inView = (part, task) => async () => {
   const mine = view;
-  if (!mine || document.hidden) return;
+  if (!mine?.choice.caller || !mine.choice.product || document.hidden) return;
   try {
     await task(mine);
     delete mine.troubles[part];

@@ -10,6 +10,9 @@ import { byId, clock, complaint, make, write } from "./dom.js";
 /** Places that are asked about at once. */
 const PLACES_MAX = 20;
 
+/** Which places the dialog is about. */
+let current;
+
 const path = (groups) => Object.values(groups).join(" / ");
 
 /**
@@ -17,7 +20,7 @@ const path = (groups) => Object.values(groups).join(" / ");
  * opened; without it, nothing can be. Answers a function that asks again, as long as the dialog is open.
  */
 export function openProposals(choice, places, onChoose) {
-  const dialog = byId("proposals"), asked = places.slice(0, PLACES_MAX);
+  const dialog = byId("proposals"), asked = (current = places.slice(0, PLACES_MAX));
   byId("proposals-title").textContent = `Proposals for ${choice.product}`;
   byId("proposals-close").onclick = () => dialog.close();
   byId("proposals-body").replaceChildren();
@@ -26,6 +29,7 @@ export function openProposals(choice, places, onChoose) {
   const read = async () => {
     if (!dialog.open) return;
     const parts = await Promise.all(asked.map((place) => partOf(choice, place, onChoose)));
+    if (asked !== current) return;
     const count = parts.reduce((sum, part) => sum + part.count, 0);
     const hasFocus = byId("proposals-body").contains(document.activeElement);
     byId("proposals-body").replaceChildren(...parts.map(({ element }) => element));
