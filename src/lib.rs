@@ -44,7 +44,7 @@
 //!       answers that are written while they are read; `promises.rs` is what their records say of the
 //!       days to come
 //!     - `access.rs` who is asking, and whether they may; `rules.rs` the one table of who may what;
-//!       `keyring.rs` the keys in memory; `keys.rs` makes, lists and revokes them
+//!       `keyring.rs` the keys in memory; `keys.rs` makes, lists and revokes them; `caller.rs` tells who is asking
 //!     - `rates.rs` how many requests and commands a second are let in
 //!     - `analytics.rs` answers what was done with what is set aside: `analytics_question.rs` reads what
 //!       is asked for, `analytics_records.rs` writes it

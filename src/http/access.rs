@@ -41,7 +41,7 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         match self {
             Caller::Key(found) => found.key.role,
             Caller::Token(token, grant) => token.grants[*grant].role,

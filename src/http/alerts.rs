@@ -1,10 +1,13 @@
 //! What watches found.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{Response, StatusCode, header};
 use utoipa::IntoParams;
 
+use crate::domain::dimensions::Pairs;
 use crate::domain::refusal::{Fault, Refusal, pointer};
 use crate::domain::watch::{Label, Shown, State as AlertState};
 use crate::store::alerts::{self, Wanted};
@@ -18,7 +21,7 @@ use super::{App, Environment};
 
 /// A list of alerts as an address has it.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "the shape of what `read` reads")]
 pub(super) struct ListParameters {
     /// Only those that are open, or only those that are closed.
@@ -26,6 +29,14 @@ pub(super) struct ListParameters {
     state: Option<AlertState>,
     /// Only those of one watch.
     watch: Option<String>,
+    /// Only those of one owner's stock.
+    organization_id: Option<String>,
+    /// Only those of one product.
+    product_id: Option<String>,
+    /// Only those of a group path and what is below it, each group by its name behind `group.`:
+    /// `group.channel=Online`.
+    #[param(style = Form, explode)]
+    groups: Option<BTreeMap<String, String>>,
     /// Most alerts of the answer; without it 1,000. The header `Link` has the address of the next page,
     /// where there is one.
     #[param(minimum = 1, maximum = 1000)]
@@ -51,9 +62,12 @@ pub(super) async fn list(
     environment: Environment,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
-    let (page, wanted) = read(query.as_deref())?;
+    let (page, mut wanted, groups) = read(query.as_deref())?;
     let most = page.limit.unwrap_or(PAGE_RECORDS_MAX);
     let versioned = app.environments.current(&environment.id).await?;
+    if !groups.is_empty() {
+        wanted.groups = Some(versioned.configuration.groups().path("/group", &groups)?);
+    }
     let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
         alerts::list(connection, environment.id.as_str(), &wanted, most as i64 + 1).await
     });
@@ -73,7 +87,8 @@ pub(super) fn linked(mut response: Response<Body>, page: &Page, last: Option<i64
     response
 }
 
-pub(super) fn read(query: Option<&str>) -> Result<(Page, Wanted), Problem> {
+/// Reads an address; the groups mean something under a configuration only.
+pub(super) fn read(query: Option<&str>) -> Result<(Page, Wanted, Pairs<'static>), Problem> {
     let mut parameters = Parameters::read(query);
     let page = parameters.page(query);
     let is_open = match parameters.take_one("state").as_deref() {
@@ -90,8 +105,12 @@ pub(super) fn read(query: Option<&str>) -> Result<(Page, Wanted), Problem> {
         Some(label.ok()?.as_str().to_owned())
     });
     let before = before(&page, &mut parameters.faults);
-    finish(parameters, &["state", "watch", "limit", "after"])?;
-    Ok((page, Wanted { is_open, watch, before }))
+    let (organization, product) =
+        (parameters.take_value("organizationId"), parameters.take_value("productId"));
+    let (groups, others) = parameters.take_pairs();
+    parameters.given = others.into_iter().map(|(name, _)| (name.into_owned(), Vec::new())).collect();
+    finish(parameters, &["state", "watch", "organizationId", "productId", "group.…", "limit", "after"])?;
+    Ok((page, Wanted { is_open, watch, organization, product, groups: None, before }, groups))
 }
 
 /// The number of the record before a page.

@@ -1,7 +1,5 @@
 //! What analytics are asked for, as an address has it.
 
-use std::borrow::Cow;
-
 use crate::domain::activity::Kept;
 use crate::domain::analytics::{Course, Grouping, Levels};
 use crate::domain::command::Timestamp;
@@ -130,21 +128,10 @@ impl Asked {
         let bucket = bucket.unwrap_or(Bucket::None);
         let range = Range::read(&mut parameters, bucket, now);
         let (organization, product) =
-            (value(&mut parameters, "organizationId"), value(&mut parameters, "productId"));
+            (parameters.take_value("organizationId"), parameters.take_value("productId"));
         let source = parameters.take_one("dimensionDataSource");
-        let Parameters { given, mut faults } = parameters;
-        let (mut dimensions, mut groups) = (Pairs::new(), Pairs::new());
-        for (name, mut values) in given {
-            let (Some(one), true) = (values.pop(), values.is_empty()) else {
-                faults.push(Fault::new(pointer("", &name), "is given twice"));
-                continue;
-            };
-            match name.get(..6).filter(|start| start.eq_ignore_ascii_case("group.")) {
-                Some(_) => groups.push((Cow::Owned(name[6..].to_owned()), Cow::Owned(one))),
-                None => dimensions.push((Cow::Owned(name), Cow::Owned(one))),
-            }
-        }
-        all_right(faults)?;
+        let (groups, dimensions) = parameters.take_pairs();
+        all_right(parameters.faults)?;
         let Range { from, to, end, window_from } = range;
         Ok(Asked {
             page,
@@ -330,11 +317,6 @@ fn time(parameters: &mut Parameters, name: &str) -> Option<Timestamp> {
         parameters.faults.push(Fault::new(pointer("", name), "must be a time such as 2026-11-23T12:00:00Z"));
     }
     time
-}
-
-fn value(parameters: &mut Parameters, name: &str) -> Option<Value> {
-    let read = Value::parse(&parameters.take_one(name)?);
-    read.map_err(|error| parameters.faults.push(Fault::new(pointer("", name), error))).ok()
 }
 
 fn one_of<T>(

@@ -26,7 +26,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [File; 18] = files! {
+const FILES: [File; 19] = files! {
     "/console", "index.html", "text/html; charset=utf-8";
     "/console/console.css", "console.css", "text/css; charset=utf-8";
     "/console/icon.svg", "icon.svg", "image/svg+xml";
@@ -42,6 +42,7 @@ const FILES: [File; 18] = files! {
     "/console/feed.js", "feed.js", SCRIPT;
     "/console/figures.js", "figures.js", SCRIPT;
     "/console/history.js", "history.js", SCRIPT;
+    "/console/proposals.js", "proposals.js", SCRIPT;
     "/console/rows.js", "rows.js", SCRIPT;
     "/console/spark.js", "spark.js", SCRIPT;
     "/console/tree.js", "tree.js", SCRIPT;

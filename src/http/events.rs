@@ -1,6 +1,5 @@
 //! The history: events of an environment, page by page or written as they are read.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -343,18 +342,8 @@ impl Asked {
         let below = parameters.take_boolean("below").unwrap_or(true);
         let source = parameters.take_one("dimensionDataSource");
         let operations = operations(&mut parameters);
-        let Parameters { given, mut faults } = parameters;
-        let (mut dimensions, mut groups) = (Pairs::new(), Pairs::new());
-        for (name, mut values) in given {
-            let group = name.split_once('.').filter(|(word, _)| word.eq_ignore_ascii_case("group"));
-            let group = group.map(|(_, group)| group.to_owned());
-            match (values.pop(), values.is_empty(), group) {
-                (Some(one), true, Some(group)) => groups.push((Cow::Owned(group), Cow::Owned(one))),
-                (Some(one), true, None) => dimensions.push((Cow::Owned(name), Cow::Owned(one))),
-                _ => faults.push(Fault::new(pointer("", &name), "is given twice")),
-            }
-        }
-        all_right(faults)?;
+        let (groups, dimensions) = parameters.take_pairs();
+        all_right(parameters.faults)?;
         Ok(Asked {
             organization,
             product,
@@ -415,11 +404,6 @@ fn operations(parameters: &mut Parameters) -> Vec<&'static str> {
 }
 
 impl Parameters {
-    fn take_value(&mut self, name: &str) -> Option<Value> {
-        let text = self.take_one(name)?;
-        Value::parse(&text).map_err(|error| self.faults.push(Fault::new(pointer("", name), error))).ok()
-    }
-
     fn take_time(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.take_one(name)?;
         let time = parse_time(&text);

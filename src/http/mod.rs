@@ -10,6 +10,7 @@ mod around;
 mod as_of;
 mod balances;
 mod body;
+mod caller;
 mod commands;
 pub(crate) mod configuration;
 mod console;
@@ -316,6 +317,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::clean_up))
         .routes(routes!(partitions::clean_up_all))
+        .routes(routes!(caller::get))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(health::health))

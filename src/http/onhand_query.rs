@@ -8,6 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::Response;
 use utoipa::IntoParams;
 
+use crate::domain::dimensions::Pairs;
 use crate::domain::name::Value;
 use crate::domain::query::{Filters, Question};
 use crate::domain::refusal::{Fault, Refusal, pointer};
@@ -119,6 +120,26 @@ impl Parameters {
             self.faults.push(Fault::new(pointer("", name), "is given twice"));
         }
         values.pop()
+    }
+
+    pub(super) fn take_value(&mut self, name: &str) -> Option<Value> {
+        let text = self.take_one(name)?;
+        Value::parse(&text).map_err(|error| self.faults.push(Fault::new(pointer("", name), error))).ok()
+    }
+
+    /// All that is left, as pairs: groups, which are given behind `group.`, and what has other names.
+    pub(super) fn take_pairs(&mut self) -> (Pairs<'static>, Pairs<'static>) {
+        let (mut groups, mut others) = (Pairs::new(), Pairs::new());
+        for (name, mut values) in std::mem::take(&mut self.given) {
+            let group = name.split_once('.').filter(|(word, _)| word.eq_ignore_ascii_case("group"));
+            let group = group.map(|(_, group)| group.to_owned());
+            match (values.pop(), values.is_empty(), group) {
+                (Some(one), true, Some(group)) => groups.push((Cow::Owned(group), Cow::Owned(one))),
+                (Some(one), true, None) => others.push((Cow::Owned(name), Cow::Owned(one))),
+                _ => self.faults.push(Fault::new(pointer("", &name), "is given twice")),
+            }
+        }
+        (groups, others)
     }
 
     pub(super) fn take_boolean(&mut self, name: &str) -> Option<bool> {

@@ -114,6 +114,12 @@ pub struct Wanted {
     pub is_open: Option<bool>,
     /// Those of one watch.
     pub watch: Option<String>,
+    /// Those of an owner.
+    pub organization: Option<Value>,
+    /// Those of a product.
+    pub product: Option<Value>,
+    /// Those of a group path and what is below it.
+    pub groups: Option<GroupPath>,
     /// Those before one, by its sequence.
     pub before: Option<i64>,
 }
@@ -128,6 +134,8 @@ pub async fn list(
     wanted: &Wanted,
     most: i64,
 ) -> Result<Vec<Alert>, StoreError> {
+    let groups =
+        wanted.groups.as_ref().map(|path| path.values().iter().map(Value::as_str).collect::<Vec<_>>());
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT alert_id, watch, organization_id, product_id, dimensions, groups, opened_at, closed_at, sequence,
@@ -135,11 +143,16 @@ pub async fn list(
            FROM alert
            WHERE environment_id = $1 AND sequence < $2 AND ($3::text IS NULL OR watch = $3)
              AND ($4::boolean IS NULL OR (closed_at IS NULL) = $4)
-           ORDER BY sequence DESC LIMIT $5"#,
+             AND ($5::text IS NULL OR organization_id = $5) AND ($6::text IS NULL OR product_id = $6)
+             AND ($7::text[] IS NULL OR groups[1:cardinality($7)] = $7)
+           ORDER BY sequence DESC LIMIT $8"#,
         environment,
         wanted.before.unwrap_or(i64::MAX),
         wanted.watch,
         wanted.is_open,
+        wanted.organization.as_ref().map(Value::as_str),
+        wanted.product.as_ref().map(Value::as_str),
+        groups.as_deref() as Option<&[&str]>,
         most,
     )
     .fetch_all(connection)

@@ -12,22 +12,38 @@ const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pra
 const WAIT_MS = 15_000;
 
 export const DESKTOP = { width: 1280, height: 860 };
+/** As narrow as a phone, without being one: a page that is shown becomes it without being loaded anew. */
+export const NARROW = { width: 360, height: 760 };
 export const PHONE = { width: 360, height: 760, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 
 // The sandbox needs rights that root in a container has not; nothing but the service is opened.
 export const browser = await puppeteer.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--lang=en-GB"] });
 
-/** Opens the console; `page.faults` is all that should not have been. */
-export async function open(parameters, { viewport = DESKTOP, scheme = "light", base = BASE } = {}) {
+/**
+ * Opens the console; `page.faults` is all that should not have been, `page.asked` all requests. The page
+ * is given a key where it wants one, and `before` runs in it before anything of its own.
+ */
+export async function open(parameters, { viewport = DESKTOP, scheme = "light", base = BASE, key, before = () => {} } = {}) {
   const page = await browser.newPage();
   page.setDefaultTimeout(WAIT_MS);
   page.faults = [];
+  page.asked = [];
   page.on("pageerror", (error) => page.faults.push(`error: ${error.message}`));
   page.on("console", (message) => ["error", "warn"].includes(message.type()) && page.faults.push(`console: ${message.text()} ${message.location().url ?? ""}`));
   // The browser has pictures of its own for what a date is chosen by.
   const isOwn = (url) => url.startsWith(`${base}/`) || url.startsWith("data:");
+  page.on("request", (request) => page.asked.push(request));
   page.on("request", (request) => isOwn(request.url()) || page.faults.push(`request to ${request.url()}`));
-  page.on("dialog", (dialog) => (page.faults.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
+  page.on("dialog", async (dialog) => {
+    if (key && dialog.type() === "prompt") {
+      // The browser itself says of the request without one that it failed.
+      page.faults = page.faults.filter((fault) => !fault.includes(" 401 "));
+      return dialog.accept(key);
+    }
+    page.faults.push(`dialog: ${dialog.message()}`);
+    return dialog.dismiss();
+  });
+  await page.evaluateOnNewDocument(before);
   await page.setViewport(viewport);
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
   await page.goto(`${base}/console?${new URLSearchParams(parameters)}`);
@@ -57,14 +73,15 @@ export async function assertAccessible(page) {
 }
 
 /** Sends to the API; answers status and text. */
-export async function send(method, path, body, base = BASE) {
-  const answer = await fetch(`${base}/api/environment/demo/${path}`, { method, headers: { "content-type": "application/json" }, ...(body && { body: JSON.stringify(body) }) });
+export async function send(method, path, body, { base = BASE, key } = {}) {
+  const headers = { "content-type": "application/json", ...(key && { authorization: `Bearer ${key}` }) };
+  const answer = await fetch(`${base}/api/environment/demo/${path}`, { method, headers, ...(body && { body: JSON.stringify(body) }) });
   return { status: answer.status, text: await answer.text() };
 }
 
 /** Sends what must be done. */
-export async function done(method, path, body, base = BASE) {
-  const { status, text } = await send(method, path, body, base);
+export async function done(method, path, body, whom) {
+  const { status, text } = await send(method, path, body, whom);
   assert.ok(status < 300, `${method} ${path}: ${status} ${text}`);
   return JSON.parse(text);
 }

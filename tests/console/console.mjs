@@ -2,49 +2,16 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { BASE, DESKTOP, PHONE, assertAccessible, browser, close, done, open, send, until } from "./browser.mjs";
+import { BASE, DESKTOP, NARROW, PHONE, assertAccessible, browser, close, done, open, send, until } from "./browser.mjs";
+import { act, clickRow, figuresOf, fill, focused, press, tabTo, untilLive, untilOpen, untilRow } from "./page.mjs";
 import { start } from "./service.mjs";
-import { ORGANIZATION, RED, REGULAR, STORE, VIP, allocate, consume, left, prepare, stock } from "./stock.mjs";
+import { ORGANIZATION, RED, REGULAR, STORE, VIP, of, stockBy } from "./stock.mjs";
 
 const PRODUCT = "GravelBike";
 const HOSTILE = `<img src=x onerror="window.harmed=1"> '"&</script>`;
-const of = (product, more = {}) => ({ environment: "demo", organizationId: ORGANIZATION, productId: product, ...more });
+const { allocate, consume, left, prepare, stock } = stockBy(done);
 
 after(() => browser.close());
-
-/** A row's figures as they stand in the page, found by the label and kind of its place. */
-const figuresOf = (page, label) => page.evaluate((wanted) => {
-  const row = [...document.querySelectorAll("#rows tr")].find((row) => row.querySelector(".label").textContent === wanted);
-  if (!row) return null;
-  const text = (name) => row.querySelector(`td.${name}`).textContent;
-  const part = (name) => row.querySelector(`.bar .${name}`).getBoundingClientRect().width;
-  return { left: text("left"), consumed: text("consumed"), allocated: text("allocated"), bars: { consumed: part("consumed"), left: part("left") } };
-}, label);
-
-const untilRow = (page, label, name, text) =>
-  until(page, `${name} of ${label} is ${text}`, (wanted, column, value) => {
-    const row = [...document.querySelectorAll("#rows tr")].find((row) => row.querySelector(".label").textContent === wanted);
-    return row?.querySelector(`td.${column}`).textContent === value;
-  }, label, name, text);
-
-const focused = (page) => page.evaluate(() => document.activeElement.querySelector?.(".label")?.textContent ?? document.activeElement.textContent.trim());
-const untilOpen = (page, id) => until(page, `the dialog ${id} is open`, (dialog) => document.getElementById(dialog).open, id);
-const untilLive = (page) => until(page, "it is live", () => document.getElementById("live").dataset.state === "live");
-const press = async (page, ...keys) => {
-  for (const key of keys) await page.keyboard.press(key);
-};
-/** Tabs until a button or field with this text or name has the focus. */
-async function tabTo(page, wanted) {
-  for (let tries = 0; tries < 40; tries++) {
-    if (await page.evaluate((name) => [document.activeElement.textContent.trim(), document.activeElement.name].includes(name), wanted)) return;
-    await page.keyboard.press("Tab");
-  }
-  assert.fail(`${wanted} is not reached by the keyboard`);
-}
-const fill = async (page, name, text) => {
-  await page.$eval(`#command [name="${name}"]`, (input) => input.select());
-  await page.type(`#command [name="${name}"]`, text);
-};
 
 test("a sale moves the bars, an alert appears, and a reallocation made in the page clears it", async () => {
   await prepare(PRODUCT);
@@ -148,9 +115,8 @@ test("the tree and a dialog are used by the keyboard alone", async () => {
 test("a refusal is told in the service's words, and cannot be applied", async () => {
   const page = await open(of("CityBike"));
   await untilRow(page, "Store", "allocated", "11.000001");
-  await page.evaluate(() => [...document.querySelectorAll("#rows tr")].find((row) => row.querySelector(".label").textContent === "Store").click());
-  await untilOpen(page, "details");
-  await page.evaluate(() => [...document.querySelectorAll("#details-actions button")].find((button) => button.textContent === "Unallocate…").click());
+  await clickRow(page, "Store");
+  await act(page, "Unallocate…");
   await untilOpen(page, "command");
   await page.keyboard.type("99999");
   await press(page, "Enter");
@@ -168,8 +134,8 @@ test("no digit of a quantity is lost", async () => {
   await untilRow(page, "Store", "left", "900,719,925,474,099.300001");
   await untilRow(page, "red", "onhand", "999,999,999,999,999.123456");
   await untilRow(page, "red", "available", "99,280,074,525,899.823455");
-  await page.setViewport(PHONE);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width);
+  await page.setViewport(NARROW);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), NARROW.width);
   await close(page);
 });
 
@@ -220,6 +186,74 @@ test("the address has the view, and the history its filters", async () => {
   await close(page);
 });
 
+test("what is proposed is listed with its reason, and done in the dialog of its command", async () => {
+  const product = "Trike";
+  await stock(product, RED, 100);
+  await allocate(product, RED, VIP, 20);
+  await allocate(product, RED, STORE, 40);
+  await consume(product, RED, VIP, 10);
+  const asked = { organizationId: ORGANIZATION, productId: product, dimensions: RED };
+  const page = await open(of(product));
+  await until(page, "the consumption is counted", () => Number(document.getElementById("total-rate").textContent) > 0);
+  const { proposals } = await done("POST", "allocation/proposals", asked);
+  assert.deepEqual(proposals.map(({ path }) => path), ["allocation/allocate", "allocation/reallocate"]);
+  const listed = () => page.$$eval("#proposals li strong", (all) => all.map((one) => one.textContent));
+  const untilListed = (count) => until(page, `${count} are proposed`, (wanted) => document.querySelectorAll("#proposals li").length === wanted, count);
+
+  await tabTo(page, "Proposals…");
+  await press(page, "Enter");
+  await untilOpen(page, "proposals");
+  await untilListed(2);
+  assert.deepEqual(await listed(), ["Allocate 40: Web / London / VIP", "Reallocate 40: Store → Web / London / VIP"]);
+  const text = await page.$eval("#proposals", (dialog) => dialog.textContent);
+  for (const { reason } of proposals) assert.ok(text.includes(reason), `${reason} is in ${text}`);
+  assert.match(text, /2 are proposed/);
+  for (const [viewport, scheme] of [[DESKTOP, "dark"], [NARROW, "dark"], [NARROW, "light"], [DESKTOP, "light"]]) {
+    await page.setViewport(viewport);
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+    assert.ok(await page.$eval("#proposals", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
+    await assertAccessible(page);
+  }
+
+  await tabTo(page, "Reallocate…");
+  await press(page, "Enter");
+  await untilOpen(page, "command");
+  assert.equal(await page.$eval("#command-apply", (apply) => apply.disabled), true);
+  await press(page, "Enter");
+  await until(page, "the dry run is answered", () => document.querySelector("#command-result .granted")?.nextSibling.textContent.includes("50 left of 60"));
+  assert.equal(await left(product, RED, VIP), 10, "a dry run does nothing");
+  await tabTo(page, "Apply");
+  await press(page, "Enter");
+  await until(page, "the dialog is closed", () => !document.getElementById("command").open);
+  // What is left is proposed anew, of the state that there is now.
+  await untilListed(1);
+  assert.deepEqual(await listed(), ["Allocate 40: Web / London / VIP"]);
+  assert.deepEqual([await left(product, RED, VIP), await left(product, RED, STORE)], [50, 0]);
+  const [event] = await done("GET", `events?productId=${product}&order=newest&limit=1`);
+  assert.deepEqual([event.id, event.operation, event.reason], [proposals[1].body.id, "reallocate", proposals[1].body.reason]);
+
+  // What is changed has an id of its own, so that the proposal can still be done as it was.
+  const { proposals: [first] } = await done("POST", "allocation/proposals", asked);
+  await tabTo(page, "Allocate…");
+  await press(page, "Enter");
+  await untilOpen(page, "command");
+  await fill(page, "quantity", "5");
+  await press(page, "Enter");
+  await until(page, "it can be applied", () => !document.getElementById("command-apply").disabled);
+  await page.click("#command-apply");
+  await until(page, "what is left is proposed", () => document.querySelector("#proposals li strong")?.textContent.startsWith("Allocate 35"));
+  const [changed] = await done("GET", `events?productId=${product}&order=newest&limit=1`);
+  assert.equal(changed.operation, "allocate");
+  assert.notEqual(changed.id, first.body.id);
+  await press(page, "Escape");
+  await until(page, "the dialog is closed", () => !document.getElementById("proposals").open);
+  // From a row, it is asked for that place alone.
+  await clickRow(page, "VIP");
+  await act(page, "Proposals…");
+  await untilListed(1);
+  await close(page);
+});
+
 test("it is accessible in light, in dark and on a phone, where nothing scrolls sideways", async () => {
   for (const [viewport, scheme] of [[DESKTOP, "light"], [DESKTOP, "dark"], [PHONE, "light"], [PHONE, "dark"]]) {
     const page = await open(of(PRODUCT), { viewport, scheme });
@@ -228,10 +262,9 @@ test("it is accessible in light, in dark and on a phone, where nothing scrolls s
     const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok((await wide()) <= viewport.width, `${await wide()} px wide of ${viewport.width}`);
     await assertAccessible(page);
-    await page.evaluate(() => [...document.querySelectorAll("#rows tr")].find((row) => row.querySelector(".label").textContent === "VIP").click());
-    await untilOpen(page, "details");
+    await clickRow(page, "VIP");
     if (viewport === DESKTOP) await assertAccessible(page);
-    await page.evaluate(() => [...document.querySelectorAll("#details-actions button")].find((button) => button.textContent === "Reallocate to it…").click());
+    await act(page, "Reallocate to it…");
     await untilOpen(page, "command");
     assert.ok(await page.$eval("#command", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
     await assertAccessible(page);
@@ -277,9 +310,9 @@ test("a page goes on by itself when the service was away", async () => {
     await untilRow(page, "Store", "left", "10");
     await service.stop();
     await until(page, "it is not live", () => document.getElementById("live").dataset.state !== "live");
-    service = await start(directory, service.port);
+    service = await start(directory, { port: service.port });
     const more = { id: "while-away", organizationId: ORGANIZATION, productId: "CityBike", dimensions: { ...RED, colorId: "green" }, groups: STORE, quantity: 7 };
-    await done("POST", "allocation/allocate", more, service.base);
+    await done("POST", "allocation/allocate", more, { base: service.base });
     await untilRow(page, "Store", "left", "17");
     await untilLive(page);
     await until(page, "no trouble is left", () => document.getElementById("trouble").textContent === "");
@@ -288,4 +321,31 @@ test("a page goes on by itself when the service was away", async () => {
     await page.close();
     await service.stop();
   }
+});
+
+test("of more alerts than are listed none is said to be cleared that is open", async () => {
+  const product = "Many", count = 130, more = 230;
+  await stock(product, RED, 1_000);
+  for (let number = 0; number < count; number++) await allocate(product, RED, { channel: `C${number}` }, 1);
+  await done("PUT", "watches/many", { organizationId: ORGANIZATION, productId: product, rule: { balanceAtOrBelow: 2, clearAbove: 3 } });
+  const own = await open(of(product));
+  await until(own, "each row has its alert", (wanted) => document.querySelectorAll("#rows .badge:not([hidden])").length === wanted, count);
+  await until(own, "the latest are listed", () => document.querySelectorAll("#alerts .alert").length === 100);
+  assert.equal(await own.$eval("#more-alerts", (more) => more.textContent), "30 more are open.");
+  await assertAccessible(own);
+  await allocate(product, RED, { channel: "C7" }, 9);
+  await until(own, "the one that is cleared is said", () => /^Cleared: many: Many, .*C7\.$/.test(document.getElementById("said").textContent));
+  assert.equal(await own.$eval("#more-alerts", (more) => more.textContent), "29 more are open.");
+  await close(own);
+
+  for (let number = count; number < more; number++) await allocate(product, RED, { channel: `C${number}` }, 1);
+  const other = await open(of("CityBike"));
+  await until(other, "there are more than are read", () => document.getElementById("more-alerts").textContent === "More are open than are listed here.");
+  assert.equal(await other.$$eval("#alerts .alert", (all) => all.length), 100);
+  await allocate(product, RED, { channel: "Latest" }, 1);
+  // The page hears of its own product; of others it asks now and then.
+  await allocate("CityBike", { ...RED, colorId: "green" }, STORE, 1);
+  await until(other, "the new one is said, and nothing else", () => /^Alert many: Many, [^.]*Latest\. [^]*$/.test(document.getElementById("said").textContent));
+  assert.doesNotMatch(await other.$eval("#said", (said) => said.textContent), /Cleared/);
+  await close(other);
 });

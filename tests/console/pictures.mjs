@@ -17,7 +17,8 @@ const began = Date.now();
 const [line] = await once(createInterface({ input: program.stdout }), "line");
 process.env.CONSOLE_BASE = line.replace("listening on ", "");
 const { DESKTOP, PHONE, browser, done, open, until } = await import("./browser.mjs");
-const { ORGANIZATION, RED, REGULAR, STORE, VIP, consume, prepare } = await import("./stock.mjs");
+const { ORGANIZATION, RED, REGULAR, STORE, VIP, stockBy } = await import("./stock.mjs");
+const { consume, prepare } = stockBy(done);
 
 const PRODUCT = "GravelBike", LONDON = { channel: "Web", region: "London" };
 const BLACK = { ...RED, colorId: "black" }, SOUTH = { siteId: "2", locationId: "21", colorId: "red" };

@@ -9,7 +9,7 @@ use super::access::key;
 use super::requests::{
     allocation, changed, check_problem, consumption, event, problem, reallocation, stock, without,
 };
-use super::support::{Answer, Service};
+use super::support::{Answer, Service, eventually};
 
 fn scope(organizations: &[&str], groups: &[(&str, &str)]) -> Scope {
     let value = |text: &str| Text::parse(text).unwrap();
@@ -172,4 +172,39 @@ async fn queries_show_only_what_a_key_is_narrowed_to() {
         forbidden(&get(&of_path, &format!("{analytics}&{groups}")).await, "channel=Web");
     }
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_told_its_own_alerts_only_and_what_it_is_narrowed_to() {
+    let (service, admin) = shop().await;
+    let get = async |key: &str, path: &str| service.with_key(key, Method::GET, path, Value::Null).await;
+    let watch = json!({"rule": {"balanceAtOrBelow": 5}});
+    assert_eq!(service.with_key(&admin, Method::PUT, "watches/low", watch).await.status, 200);
+    eventually("an alert of each balance", async || {
+        get(&admin, "alerts?state=open").await.json().as_array().unwrap().len() == 3
+    })
+    .await;
+    let of_path = key(&service.database, "test", Role::Planner, scope(&[], &[("channel", "Web")])).await;
+    let of_owner = key(&service.database, "test", Role::Reader, scope(&["usmf"], &[])).await;
+    forbidden(&get(&of_path, "alerts").await, "channel=Web");
+    forbidden(&get(&of_path, "alerts?group.channel=Store").await, "channel=Web");
+    let seen = get(&of_path, "alerts?group.channel=Web").await.json();
+    let channels: Vec<_> = seen.as_array().unwrap().iter().map(|alert| &alert["groups"]["channel"]).collect();
+    assert_eq!(channels, ["Web", "Web"]);
+    forbidden(&get(&of_owner, "alerts").await, "usmf");
+    forbidden(&get(&of_owner, "alerts?organizationId=frrt").await, "usmf");
+    assert_eq!(get(&of_owner, "alerts?organizationId=usmf").await.json().as_array().unwrap().len(), 3);
+
+    let whole = json!({"name": "admin", "role": "admin", "organizationIds": [], "groups": {}});
+    assert_eq!(get(&admin, "caller").await.json(), whole);
+    let path =
+        json!({"name": "planner", "role": "planner", "organizationIds": [], "groups": {"channel": "Web"}});
+    assert_eq!(get(&of_path, "caller").await.json(), path);
+    let owner = json!({"name": "reader", "role": "reader", "organizationIds": ["usmf"], "groups": {}});
+    assert_eq!(get(&of_owner, "caller").await.json(), owner);
+    service.stop().await;
+    // Where no key is needed, nobody has a name, and everybody may.
+    let open = Service::with_stock(1).await;
+    assert_eq!(open.read("caller").await, json!({"role": "admin", "organizationIds": [], "groups": {}}));
+    open.stop().await;
 }

@@ -45,6 +45,7 @@ const OPERATIONS: &[(&str, &str, Narrow)] = &[
     ("changeSchedule", "stock", Within),
     ("changeScheduleInBulk", "stock", Within),
     ("getConfiguration", "any", Free),
+    ("getCaller", "any", Free),
     ("queryAllocations", "any", Within),
     ("queryOnHand", "any", Within),
     ("queryOnHandExactly", "any", Within),

@@ -35,6 +35,46 @@ async fn a_list_of_alerts_is_read_page_by_page() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn a_list_of_alerts_is_narrowed_to_a_product_and_to_a_group_path() {
+    let service = Service::with_stock(100).await;
+    let helmet = json!({"productId": "Helmet"});
+    service.grant("onhand", changed(stock("h", 10), helmet.clone())).await;
+    for (id, path) in [("a", "Online"), ("b", "Online/VIP"), ("c", "Store")] {
+        service.grant("allocation/allocate", super::requests::allocation(id, path, 1)).await;
+    }
+    let share = super::requests::allocation("d", "Online", 1);
+    service.grant("allocation/allocate", changed(share, helmet)).await;
+    service.watch("low", json!({"balanceAtOrBelow": 5})).await;
+    service.open_alerts(4).await;
+    let found = async |query: &str| {
+        let found = service.read(&format!("alerts?{query}")).await;
+        let place = |alert: &Value| {
+            let groups = alert["groups"].as_object().unwrap().values().map(|value| value.as_str().unwrap());
+            format!("{} {}", alert["productId"].as_str().unwrap(), groups.collect::<Vec<_>>().join("/"))
+        };
+        let mut places: Vec<String> = found.as_array().unwrap().iter().map(place).collect();
+        places.sort_unstable();
+        places
+    };
+    let online = ["Bike Online", "Bike Online/VIP"];
+    assert_eq!(found("organizationId=usmf&productId=Bike").await, [online[0], online[1], "Bike Store"]);
+    assert_eq!(found("group.channel=Online").await, [online[0], online[1], "Helmet Online"]);
+    assert_eq!(found("group.channel=Online&productid=Bike&state=open").await, online);
+    assert_eq!(found("group.channel=Online&group.customerGroup=VIP").await, [online[1]]);
+    assert!(found("organizationId=frrt").await.is_empty());
+    for (query, code) in [
+        ("group.customerGroup=VIP", "hierarchy-gap"),
+        ("group.shop=1", "unknown-group"),
+        ("siteId=1", "unknown-property"),
+        ("productId=a&productId=b", "invalid-request"),
+    ] {
+        let answer = service.get(&format!("/api/environment/test/alerts?{query}")).await;
+        super::requests::problem(&answer, code);
+    }
+    service.stop().await;
+}
+
 /// Two instances over one database: what one misses because it is killed, the other finds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_alert_is_opened_once_by_whichever_instance_is_there() {

@@ -40,24 +40,30 @@ function otherKey(refused) {
     const given = prompt("This service wants a key of the environment (rf_…):")?.trim();
     if (given) sessionStorage.setItem(KEY, given);
     else declined = true;
+    // What is shown is what the key before might see.
+    if (given && refused) location.reload();
   }
   return keyKept() !== refused;
 }
 
+/** Fetches with the key that there is; `made` makes the request anew where another key is tried. */
+export async function reach(address, made) {
+  const key = keyKept(), request = made();
+  const headers = { ...request.headers, ...(key && { authorization: `Bearer ${key}` }) };
+  const answer = await fetch(address, { ...request, headers, cache: "no-store" });
+  return answer.status === 401 && otherKey(key) ? reach(address, made) : answer;
+}
+
 /** Asks; answers what came, and the address of the next page where there is one. */
 export async function ask(address, body) {
-  const key = keyKept();
-  const headers = key ? { authorization: `Bearer ${key}` } : {};
-  const asked = body === undefined ? { headers } : { method: "POST", body: JSON.stringify(body), headers: { ...headers, "content-type": "application/json" } };
-  const signal = AbortSignal.timeout(TIME_MAX_MS);
+  const asked = body === undefined ? {} : { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
   let answer, text;
   try {
-    answer = await fetch(address, { ...asked, signal, cache: "no-store" });
+    answer = await reach(address, () => ({ ...asked, signal: AbortSignal.timeout(TIME_MAX_MS) }));
     text = await answer.text();
   } catch {
     throw new Refusal({ title: "The service did not answer." });
   }
-  if (answer.status === 401 && otherKey(key)) return ask(address, body);
   let found;
   try {
     found = exact(text);
@@ -69,8 +75,12 @@ export async function ask(address, body) {
   return { found, next: next && new URL(next, address) };
 }
 
+/** The groups that the caller is narrowed to: whoever is has to say so. */
+export const ofGroups = ({ groups }) => Object.entries(groups).map(([name, value]) => [`group.${name}`, value]);
 /** What a product is asked for by. */
-export const ofProduct = ({ organization, product }) => [["organizationId", organization], ["productId", product]];
+export const ofProduct = ({ organization, product, caller }) => [["organizationId", organization], ["productId", product], ...ofGroups(caller)];
+/** What all is asked for by, as far as the caller may. */
+export const ofScope = ({ organization, caller }) => [...(caller.organizationIds.length ? [["organizationId", organization]] : []), ...ofGroups(caller)];
 
 /** How long until what failed is tried again. */
 const AGAIN_MS = 3_000;

@@ -4,11 +4,12 @@
 //   books.js    the books as a tree · figures.js what the last hour says of them
 //   tree.js     the treegrid · rows.js what its rows show · spark.js the sparklines
 //   feed.js     what makes it live · alerts.js the alerts
-//   history.js  the events · details.js all of a row · command.js the dialogs
+//   history.js  the events · details.js all of a row · command.js the dialogs · proposals.js
+//               what the service proposes
 //   api.js      the API · decimal.js exact decimals · dom.js elements
 
 import { addressOf, ask, refresher } from "./api.js";
-import { alertKey, isOfProduct, readAlerts, sayChanges, showAlerts } from "./alerts.js";
+import { alertKey, readAlerts, sayChanges, showAlerts } from "./alerts.js";
 import { everyRow, readBalances, readBooks } from "./books.js";
 import { findProducts, listProducts, offer, offerProducts, ofPartition, readAddress, writeAddress } from "./choice.js";
 import { openCommand } from "./command.js";
@@ -17,6 +18,7 @@ import { byId, complaint, write } from "./dom.js";
 import { follow } from "./feed.js";
 import { figuresOf, readFigures } from "./figures.js";
 import { History } from "./history.js";
+import { openProposals } from "./proposals.js";
 import { cellsOf, setScales, showTotals } from "./rows.js";
 import { Tree } from "./tree.js";
 
@@ -39,13 +41,17 @@ const alerts = (row) => view.alertsByRow.get(row.key) ?? [];
 const tree = new Tree(byId("rows"), {
   cells: cellsOf({ figures, alerts }),
   onToggle: (row, isOpen) => isOpen && row.mayHoldBalances && refreshBooks(),
-  onEnter: (row) => showDetails(row, figures(row), { onCommand: command, onHistory: showHistory }),
+  onEnter: (row) => showDetails(row, figures(row), { onCommand: mayPlan() && command, onHistory: showHistory, onPropose: maySeeStock() && ((row) => propose([row])) }),
 });
+
+const mayPlan = () => ["planner", "admin"].includes(view.choice.caller.role);
+/** What is proposed is a matter of all groups. */
+const maySeeStock = () => Object.keys(view.choice.caller.groups).length === 0;
 
 /** Does a part of the work for the view that it was begun for, and tells when it cannot. */
 const inView = (part, task) => async () => {
   const mine = view;
-  if (!mine || document.hidden) return;
+  if (!mine?.choice.caller || !mine.choice.product || document.hidden) return;
   try {
     await task(mine);
     delete mine.troubles[part];
@@ -90,8 +96,9 @@ const refreshAlerts = refresher(inView("alerts", async (mine) => {
   if (mine !== view) return;
   sayChanges(mine.alerts, read);
   mine.alerts = read;
-  mine.alertsByRow = Map.groupBy(read.filter((alert) => isOfProduct(mine.choice, alert)), (alert) => alertKey(mine.choice, alert));
-  showAlerts(mine.choice, read, { onShow: showAlert, onReallocate: ({ dimensions, groups }) => command({ operation: "reallocate", dimensions, groups }) });
+  mine.alertsByRow = Map.groupBy(read[0].alerts, (alert) => alertKey(mine.choice, alert));
+  const reallocate = ({ dimensions, groups }) => command({ operation: "reallocate", dimensions, groups });
+  showAlerts(mine.choice, read, { onShow: showAlert, onReallocate: mayPlan() && reallocate });
   draw();
 }), ALERTS_PAUSE_MS);
 
@@ -118,12 +125,18 @@ function showState(state) {
   byId("live").dataset.state = state;
 }
 
-function command(given) {
+function command(given, onDone = () => {}) {
+  const { groups } = view.choice.caller;
   const known = {};
   for (const row of everyRow(view.roots ?? [])) {
     for (const [name, value] of Object.entries(row.groups ?? {})) (known[name] ??= new Set()).add(value);
   }
-  openCommand(view.choice, given, known, refreshAll);
+  const within = { ...given, groups: { ...groups, ...given.groups }, sourceGroups: { ...groups, ...given.sourceGroups } };
+  openCommand(view.choice, within, known, () => (refreshAll(), onDone()));
+}
+
+function propose(places) {
+  const again = openProposals(view.choice, places, mayPlan() && ((given) => command(given, again)));
 }
 
 function showHistory(row) {
@@ -133,8 +146,8 @@ function showHistory(row) {
   byId("history-panel").scrollIntoView();
 }
 
-function showAlert(alert) {
-  if (!isOfProduct(view.choice, alert)) return go({ ...view.choice, organization: alert.organizationId, product: alert.productId, place: {}, filters: {} });
+function showAlert(alert, isHere) {
+  if (!isHere) return go({ ...view.choice, organization: alert.organizationId, product: alert.productId, place: {}, filters: {} });
   const key = alertKey(view.choice, alert), row = [...everyRow(view.roots ?? [])].find((row) => row.key === key);
   if (row) tree.reveal(row);
 }
@@ -164,11 +177,12 @@ async function show(wanted) {
   if (!wanted.environment) return;
   try {
     const { found: configuration } = await ask(addressOf(wanted.environment, "configuration"));
-    const products = await findProducts(wanted.environment, "");
+    const { found: caller } = await ask(addressOf(wanted.environment, "caller"));
+    const products = await findProducts(wanted.environment, caller, "");
     if (mine !== view) return;
     listProducts(products);
     // Without a product, the first that there is.
-    mine.choice = { ...wanted, ...(wanted.product ? {} : ofPartition(products[0] ?? "")), configuration };
+    mine.choice = { ...wanted, ...(wanted.product ? {} : ofPartition(products[0] ?? "")), configuration, caller };
     writeAddress(mine.choice, false);
     await offer(mine.choice);
   } catch (error) {
@@ -178,6 +192,7 @@ async function show(wanted) {
   if (mine !== view) return;
   showTrouble();
   byId("shown").hidden = false;
+  byId("propose").hidden = !maySeeStock();
   if (!mine.choice.product) return write(byId("tree-note"), "Nothing is kept in this environment yet.");
   history.show(mine.choice);
   refreshAll();
@@ -202,7 +217,8 @@ byId("environment").addEventListener("change", ({ target }) => go({ environment:
 byId("product").addEventListener("change", ({ target }) => go({ ...view.choice, ...ofPartition(target.value), place: {}, filters: {} }));
 byId("place").addEventListener("change", ({ target }) => go({ ...view.choice, place: JSON.parse(target.value) }));
 byId("details-close").addEventListener("click", () => byId("details").close());
-offerProducts(() => byId("environment").value.trim());
+byId("propose").addEventListener("click", () => propose([...everyRow(view.roots ?? [])].filter(({ mayHoldBalances }) => mayHoldBalances)));
+offerProducts(() => view.choice);
 addEventListener("popstate", () => show(readAddress()));
 document.addEventListener("visibilitychange", () => (listen(), document.hidden || refreshAll()));
 setInterval(() => (refreshFigures(), refreshAlerts()), TIMES_MS);

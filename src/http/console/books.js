@@ -1,10 +1,12 @@
 // The books as a tree: places by the hierarchy of dimensions and, at each, its balances by that of groups.
 
-import { addressOf, ask, ofProduct } from "./api.js";
+import { addressOf, ask, ofGroups, ofProduct } from "./api.js";
 import { decimal, product, terms } from "./decimal.js";
 
 /** Places that are shown at once. Where there are more, the deepest levels are left out. */
 const PLACES_MAX = 1_000;
+/** Places that are shown at once to who sees one group path only: each is asked for on its own. */
+const PLACES_HELD_MAX = 60;
 const BALANCE = { left: "@iv.@allocated", consumed: "@iv.@cumulative_consumed", allocated: "@iv.@cumulative_allocated" };
 
 const keyOf = (path, groups = null) => JSON.stringify([path, groups]);
@@ -35,12 +37,44 @@ async function records(choice, depth) {
 export async function readPlaces(choice) {
   const required = requiredOf(choice);
   if (required === 0) return [];
-  const { found } = await records({ ...choice, place: {} }, required);
-  return found.map(({ dimensions }) => dimensions);
+  const everywhere = { ...choice, place: {} };
+  if (!isOfGroups(choice)) return (await records(everywhere, required)).found.map(({ dimensions }) => dimensions);
+  const names = choice.configuration.dimensions.slice(0, required), places = new Map();
+  for (const { dimensions } of (await placesHeld(everywhere, PLACES_MAX)).found) {
+    const place = Object.fromEntries(names.map((name) => [name, dimensions[name] ?? ""]));
+    places.set(JSON.stringify(place), place);
+  }
+  return [...places.values()];
+}
+
+const isOfGroups = ({ caller }) => ofGroups(caller).length > 0;
+
+/** Where the caller's group path holds something, or did of late. */
+function placesHeld(choice, most) {
+  const parameters = [...ofProduct(choice), ...Object.entries(choice.place), ["levels", ofGroups(choice.caller).length], ["limit", most]];
+  return ask(addressOf(choice.environment, "allocation/analytics", parameters));
+}
+
+/** The places as who is narrowed to a group path sees them: only its balances, not the stock. */
+async function readHeld(choice) {
+  const { found: places, next } = await placesHeld(choice, PLACES_HELD_MAX);
+  const level = ofGroups(choice.caller).length, held = new Map();
+  const read = await Promise.all(places.map(async ({ dimensions }) => {
+    const balances = await queried(choice, dimensions);
+    held.set(rowKey(choice, dimensions), balances);
+    return { dimensions, quantities: balances.find(({ groups }) => Object.keys(groups).length === level)?.quantities ?? {} };
+  }));
+  const roots = placesOf(read, choice);
+  for (const row of everyRow(roots)) {
+    row.held = held.get(row.key);
+    row.measures = row.onHand = row.available = undefined;
+  }
+  return { roots, note: next ? `Only the first ${PLACES_HELD_MAX} places are shown: choose one to see it.` : "" };
 }
 
 /** The places of a product as a tree, whole and of one moment. */
 export async function readBooks(choice) {
+  if (isOfGroups(choice)) return readHeld(choice);
   const all = choice.configuration.dimensions.length;
   const { found, depth, isCut } = await records(choice, all);
   const note = isCut ? `Only the first ${PLACES_MAX.toLocaleString("en")} places are shown.` : depth < all ? "There are many places: the deepest levels are left out. Choose a place to see them." : "";
@@ -108,13 +142,16 @@ function parentOf(nodes, path) {
   return null;
 }
 
-/** Reads the balances at exactly a place, each with all below it, as rows of the tree. */
+/** The balances at exactly these dimensions, each with all below it. */
+async function queried({ environment, organization, product: productId, caller }, dimensions) {
+  const asked = { organizationId: organization, productId, dimensions, groups: caller.groups, rollup: true };
+  return (await ask(addressOf(environment, "allocation/query"), asked)).found;
+}
+
+/** Reads the balances at exactly a place, where they were not read with it, as rows of the tree. */
 export async function readBalances(choice, place) {
-  const { organization, product: productId, configuration } = choice;
-  const asked = { organizationId: organization, productId, dimensions: place.dimensions, rollup: true };
-  const { found } = await ask(addressOf(choice.environment, "allocation/query"), asked);
-  const names = configuration.allocation.groups, nodes = new Map(), tops = [];
-  for (const { groups, quantities } of found) {
+  const names = choice.configuration.allocation.groups, nodes = new Map(), tops = [];
+  for (const { groups, quantities } of place.held ?? (await queried(choice, place.dimensions))) {
     const path = valuesOf(names, groups);
     const parent = nodes.get(keyOf(path.slice(0, -1)));
     const node = { kind: "group", key: keyOf(place.path, path), path, label: path.at(-1), kinds: names[path.length - 1], parent: parent ?? place, children: [], dimensions: place.dimensions, groups: named(names, path) };

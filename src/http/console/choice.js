@@ -1,13 +1,15 @@
 // What is looked at: the environment, the product, the place and the filters. The address has all of
 // it, so that a view can be shared.
 
-import { addressOf, ask } from "./api.js";
+import { addressOf, ask, ofGroups } from "./api.js";
 import { readPlaces } from "./books.js";
-import { byId, make } from "./dom.js";
+import { byId, make, write } from "./dom.js";
 import { FILTERS } from "./history.js";
 
 const LAST = "ringfence.environment";
 const OFFERED = 50;
+/** Of so many organizations products are offered, to who is narrowed to more. */
+const OWNERS_MAX = 10;
 /** Comes right before every text that begins so, as a key to read a list from. */
 const BEFORE = (text) => (text ? text.slice(0, -1) + String.fromCodePoint(Math.max(text.codePointAt(text.length - 1) - 1, 1)) + "\u{10FFFF}" : "");
 
@@ -41,8 +43,9 @@ export const ofPartition = (id) => {
   return { organization, product };
 };
 
-/** Products from where a text would be in their list. */
-export async function findProducts(environment, text) {
+/** Products from where a text would be in their list; to who may not see that, those that anything is set aside of. */
+export async function findProducts(environment, caller, text) {
+  if (caller.organizationIds.length || ofGroups(caller).length) return findHeld(environment, caller);
   const { organization, product } = ofPartition(text);
   const after = product ? [organization, BEFORE(product)] : [BEFORE(organization), ""];
   const parameters = [["limit", OFFERED], ...(text ? [["after", JSON.stringify(after)]] : [])];
@@ -50,10 +53,20 @@ export async function findProducts(environment, text) {
   return found;
 }
 
+async function findHeld(environment, caller) {
+  const owners = caller.organizationIds.length ? caller.organizationIds.slice(0, OWNERS_MAX) : [""];
+  const asked = (owner) => addressOf(environment, "allocation/analytics", [["organizationId", owner], ...ofGroups(caller), ["groupBy", "organizationId,productId"], ["levels", "0"]]);
+  const answers = await Promise.all(owners.map((owner) => ask(asked(owner))));
+  return answers.flatMap(({ found }) => found.map(({ organizationId, productId }) => partition({ organization: organizationId, product: productId })));
+}
+
 /** Fills the forms with a choice, and offers what else could be chosen. */
 export async function offer(choice) {
   byId("environment").value = choice.environment;
   byId("product").value = partition(choice);
+  const { caller } = choice, narrowedTo = [...caller.organizationIds, Object.values(caller.groups).join(" / ")].filter(Boolean).join(", ");
+  byId("caller").hidden = !caller.name;
+  write(byId("caller"), `${caller.name} (${[caller.role, narrowedTo].filter(Boolean).join(": ")})`);
   const names = choice.configuration.dimensions;
   const places = choice.product ? await readPlaces(choice) : [];
   const select = byId("place"), wanted = JSON.stringify(choice.place);
@@ -62,12 +75,13 @@ export async function offer(choice) {
   select.closest("label").hidden = places.length < 2;
 }
 
-/** Offers products while one is typed. */
-export function offerProducts(environmentOf) {
+/** Offers products while one is typed; `choiceOf` says what is looked at. */
+export function offerProducts(choiceOf) {
   let asked = 0;
   byId("product").addEventListener("input", async ({ target }) => {
     const mine = ++asked;
-    const found = await findProducts(environmentOf(), target.value).catch(() => []);
+    const { environment, caller } = choiceOf();
+    const found = caller ? await findProducts(environment, caller, target.value).catch(() => []) : [];
     if (mine === asked) listProducts(found);
   });
 }

@@ -5,7 +5,7 @@ import { addressOf, ask } from "./api.js";
 import { decimal, shown } from "./decimal.js";
 import { byId, complaint, facts, make, say } from "./dom.js";
 
-const TITLES = { allocate: "Allocate", reallocate: "Reallocate", unallocate: "Unallocate" };
+export const TITLES = { allocate: "Allocate", reallocate: "Reallocate", unallocate: "Unallocate" };
 const ACTOR = "ringfence.actor";
 
 /** A name of its own for a command. (`randomUUID` is only there over TLS and on this machine.) */
@@ -16,20 +16,26 @@ const field = (label, name, attributes = {}) => make("label", {}, label, make("i
 const fields = (legend, prefix, names, values = {}, listed = {}) =>
   make("fieldset", {}, make("legend", {}, legend), names.map((name) => field(name, `${prefix}.${name}`, { value: values[name] ?? "", ...(listed[name] && { list: `known-${name}` }) })));
 
-/** Opens the dialog; `known` has the values of groups that there are, `onDone` is told when something was done. */
-export function openCommand(choice, { operation, dimensions = {}, groups = {}, sourceGroups = {} }, known, onDone) {
+/**
+ * Opens the dialog; `known` has the values of groups that there are, `onDone` is told when something was
+ * done. What was proposed has an id of its own, by which it is done once, whoever sends it; what is
+ * changed is something else.
+ */
+export function openCommand(choice, { operation, dimensions = {}, groups = {}, sourceGroups = {}, quantity = "", reason = "", id: proposed }, known, onDone) {
   const dialog = byId("command"), form = byId("command-form"), result = byId("command-result"), apply = byId("command-apply");
   const { configuration } = choice, names = configuration.allocation.groups;
-  const isMove = operation === "reallocate", id = newId();
-  let tried = null;
+  const isMove = operation === "reallocate", ownId = newId();
+  let tried = null, id = proposed ?? ownId;
 
+  // Who has a key is who it says, and the service goes by that alone.
+  const who = choice.caller.name ? [] : [field("Who you are", "actor", { value: localStorage.getItem(ACTOR) ?? "" })];
   dialog.querySelector("h2").textContent = `${TITLES[operation]} ${choice.product}`;
   const lists = names.map((name) => make("datalist", { id: `known-${name}` }, [...(known[name] ?? [])].map((value) => make("option", { value }))));
   byId("command-fields").replaceChildren(
     fields("Place", "dimensions", configuration.dimensions, dimensions),
     ...(isMove ? [fields("From", "sourceGroups", names, sourceGroups, known)] : []),
     fields(isMove ? "To" : operation === "allocate" ? "For" : "From", "groups", names, groups, known),
-    make("fieldset", {}, make("legend", {}, "How much, and why"), field("Quantity", "quantity", { inputmode: "decimal", required: true, pattern: "\\d+(\\.\\d+)?", title: "Digits, with a decimal point where one is needed" }), field("Reference", "reference"), field("Reason", "reason", { maxlength: 512 }), field("Who you are", "actor", { value: localStorage.getItem(ACTOR) ?? "" })),
+    make("fieldset", {}, make("legend", {}, "How much, and why"), field("Quantity", "quantity", { value: quantity, inputmode: "decimal", required: true, pattern: "\\d+(\\.\\d+)?", title: "Digits, with a decimal point where one is needed" }), field("Reference", "reference"), field("Reason", "reason", { maxlength: 512, value: reason }), ...who),
     ...lists,
   );
 
@@ -52,7 +58,10 @@ export function openCommand(choice, { operation, dimensions = {}, groups = {}, s
   };
   const busy = (isBusy) => form.setAttribute("aria-busy", isBusy);
 
-  form.oninput = forget;
+  form.oninput = () => {
+    id = ownId;
+    forget();
+  };
   form.onsubmit = async (event) => {
     event.preventDefault();
     forget();
@@ -73,7 +82,7 @@ export function openCommand(choice, { operation, dimensions = {}, groups = {}, s
     if (!tried) return;
     apply.disabled = true;
     busy(true);
-    localStorage.setItem(ACTOR, tried.actor ?? "");
+    if (who.length) localStorage.setItem(ACTOR, tried.actor ?? "");
     try {
       const { found } = await send(tried);
       dialog.close();

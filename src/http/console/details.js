@@ -5,8 +5,8 @@ import { titleOf } from "./books.js";
 import { byId, clock, facts, make } from "./dom.js";
 import { runsOut } from "./rows.js";
 
-/** Shows a row; `onCommand` is told which operation was chosen for it. */
-export function showDetails(row, figures, { onCommand, onHistory }) {
+/** Shows a row; `onCommand` is told which operation was chosen for it, where there is one who may. */
+export function showDetails(row, figures, { onCommand, onHistory, onPropose }) {
   const dialog = byId("details");
   dialog.querySelector("h2").textContent = titleOf(row);
   const figure = (name) => figures?.[name] != null && shown(figures[name]);
@@ -28,6 +28,7 @@ export function showDetails(row, figures, { onCommand, onHistory }) {
   const actions = groups
     ? [command("Allocate…", "allocate", { groups }), command("Reallocate to it…", "reallocate", { groups }), command("Reallocate from it…", "reallocate", { sourceGroups: groups }), command("Unallocate…", "unallocate", { groups })]
     : [command("Allocate…", "allocate", {}), command("Reallocate…", "reallocate", {})];
-  byId("details-actions").replaceChildren(...actions, button("Its history", () => onHistory(row)));
+  const proposals = onPropose && (groups || row.mayHoldBalances) ? [button("Proposals…", () => onPropose(row))] : [];
+  byId("details-actions").replaceChildren(...(onCommand ? actions : []), ...proposals, button("Its history", () => onHistory(row)));
   dialog.showModal();
 }

@@ -63,8 +63,9 @@ export class History {
 
   async #first() {
     const { choice } = this;
-    const parameters = [...ofProduct(choice), ...Object.entries(choice.place), ...Object.entries(choice.filters), ["order", "newest"], ["limit", PAGE]];
-    const events = await this.#read(addressOf(choice.environment, "events", parameters));
+    // Groups of the filters go before those of the caller.
+    const parameters = { ...Object.fromEntries(ofProduct(choice)), ...choice.place, ...choice.filters, order: "newest", limit: PAGE };
+    const events = await this.#read(addressOf(choice.environment, "events", Object.entries(parameters)));
     if (!events) return choice !== this.choice;
     if (this.isPaged) return true;
     write(byId("history-note"), events.length ? "" : this.next ? "None of the latest; there may be older ones." : "Nothing happened that these filters let through.");

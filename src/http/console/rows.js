@@ -76,7 +76,7 @@ export function setScales(rows, most) {
 
 /** The totals of all that is shown. */
 export function showTotals(roots, figures, soonest) {
-  const sum = (measure) => roots.reduce((total, root) => total + root[measure], 0n);
+  const sum = (measure) => (roots.some((root) => root[measure] === undefined) ? null : roots.reduce((total, root) => total + root[measure], 0n));
   for (const measure of ["onHand", "available", "left", "consumed"]) write(byId(`total-${measure}`), shown(sum(measure)));
   const allocated = sum("allocated"), done = percent(sum("consumed"), allocated);
   write(byId("of-consumed"), done === null ? "" : `${done} % of ${shown(allocated)} allocated`);
