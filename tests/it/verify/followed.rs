@@ -125,7 +125,14 @@ async fn verify_names_what_was_done_and_is_kept_otherwise() {
             store,
             "{0,0,0,2.5,0}, and otherwise",
         ),
-        (format!("DELETE FROM activity_place WHERE {of_store}"), store, "not stored"),
+        (
+            format!(
+                "DELETE FROM activity WHERE place_id = (SELECT place_id FROM activity_place WHERE {of_store});
+                 DELETE FROM activity_place WHERE {of_store}"
+            ),
+            store,
+            "not stored",
+        ),
         (
             format!("UPDATE activity_place SET last_consumed_at = '2020-01-01' WHERE {of_vip}"),
             vip,
