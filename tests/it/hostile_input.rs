@@ -27,10 +27,11 @@ fn replay(target: &str, check: fn(&[u8]) -> usize) {
     }
 }
 
-/// A reader that nobody has thrown anything at is not tested, whatever else is.
+/// A reader that nobody has thrown anything at is not tested, whatever else is. Where the corpus is older
+/// than a reader, a byte that was found for another may count for it.
 #[test]
 fn every_request_has_an_input_by_hand_and_some_that_were_found() {
-    for kind in ["seeds", "corpus"] {
+    for (kind, least) in [("seeds", 1), ("corpus", 5)] {
         let mut counts = vec![0; REQUESTS.len()];
         for input in inputs(kind, "requests") {
             if let Some(&which) = input.first() {
@@ -38,7 +39,7 @@ fn every_request_has_an_input_by_hand_and_some_that_were_found() {
             }
         }
         for (request, count) in REQUESTS.iter().zip(counts) {
-            assert!(count > 0, "{kind} has nothing for {request}");
+            assert!(count >= least, "{kind} has {count} inputs for {request}: tests/fuzz/run, then minimise");
         }
     }
 }
