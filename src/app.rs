@@ -220,19 +220,33 @@ impl Books {
         store::grants::grant(&mut connection, role, may_erase).await?.map_err(StartError::Role)
     }
 
-    /// Makes sure that the role which it connects as may do what the service does.
+    /// Makes sure that the role which it connects as may do what the service does, and warns of what it
+    /// does without.
     ///
     /// # Errors
     /// When it may not, or the database does not answer.
-    pub async fn check_grants(&self, allow_erasing: bool) -> Result<(), StartError> {
+    pub async fn check_role(&self, allow_erasing: bool) -> Result<(), StartError> {
         let mut connection = self.connect().await?;
         let missing = store::grants::missing(&mut connection, allow_erasing).await?;
         if missing.is_empty() {
-            return Ok(());
+            return self.warn_of_role(&mut connection).await;
         }
         let erasing = if allow_erasing { " --allow-erasing" } else { "" };
         let (role, lacks) = (self.options.get_username().to_owned(), missing.join(", "));
         Err(StartError::NotGranted { role, lacks, erasing })
+    }
+
+    /// Warns of what the role which it connects as does without. The private server has one role for all.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn warn_of_role(&self, connection: &mut PgConnection) -> Result<(), StartError> {
+        if self.embedded.is_none() {
+            for weakness in store::grants::weaknesses(connection).await? {
+                tracing::warn!("{weakness}");
+            }
+        }
+        Ok(())
     }
 
     /// Stops the private server, where there is one.
@@ -278,7 +292,7 @@ impl App {
         };
         let tried = match problems.is_empty() {
             true => match books.migrate().await {
-                Ok(()) => books.check_grants(settings.allow_erasing).await,
+                Ok(()) => books.check_role(settings.allow_erasing).await,
                 failed => failed,
             },
             false => books.connect().await.map(drop),

@@ -126,12 +126,13 @@ async fn check_database(settings: &Serve) -> Result<String, StartError> {
     let books = Books::open(&settings.database).await?;
     let mut connection = books.connect().await?;
     if store::is_migrated(&mut connection).await? {
-        books.check_grants(settings.allow_erasing).await?;
+        books.check_role(settings.allow_erasing).await?;
         return Ok("on a database whose schema is up to date".to_owned());
     }
     if !store::grants::may_migrate(&mut connection).await? {
         return Err(StartError::NotMigrated);
     }
+    books.warn_of_role(&mut connection).await?;
     Ok("on a database whose schema it would first bring up to date".to_owned())
 }
 

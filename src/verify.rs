@@ -5,8 +5,9 @@
 //! no ledger: demand that was not met, and alerts with their notices and deliveries, which tell what was
 //! found when somebody looked.
 //!
-//! What no other row depends on cannot be found out so: the id of an event that made no
-//! reservation, and the time of one that was no set. The database's own checksums guard those.
+//! What no other row depends on cannot be found out so: the id of an event that made no reservation,
+//! what it was for and who asked, and the time of one that was no set. The trigger on the ledger and
+//! the database's own checksums guard those. `docs/database.md` tells it to operators.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
@@ -55,7 +56,9 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Report, StoreError>
         verify_environment(&mut transaction, &environment, &mut report).await?;
         report.environments += 1;
     }
+    followed::ahead(&mut transaction, &mut report.differences).await?;
     followed::pieces(&mut transaction, &mut report.differences).await?;
+    followed::placeless(&mut transaction, &mut report.differences).await?;
     for (environment, table, rows) in whole::orphans(&mut transaction).await? {
         let what = format!("environment {environment}: is not there, but has {rows} rows in {table}");
         report.differences.push(what);

@@ -41,10 +41,20 @@ pub(super) fn read_change<'a>(
     environment: &Value,
     header_id: Option<&str>,
 ) -> Result<Asked<'a>, Problem> {
+    read_change_on(today(), body, environment, header_id)
+}
+
+/// The same on any day.
+pub(super) fn read_change_on<'a>(
+    today: Date,
+    body: &'a [u8],
+    environment: &Value,
+    header_id: Option<&str>,
+) -> Result<Asked<'a>, Problem> {
     let mut form = Form::read(body, CHANGE)?;
     let target = read_target(&mut form, environment, header_id)?;
     let by_day = form.dated_quantities("quantitiesByDate");
-    finish(form, target, Request::ChangeSchedule { by_day, today: Some(today()) })
+    finish(form, target, Request::ChangeSchedule { by_day, today: Some(today) })
 }
 
 /// Schedules on-hand changes, for today or a day to come: as many days as `schedule.periodDays` of

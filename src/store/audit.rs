@@ -1,5 +1,6 @@
 //! What is kept of the ledger beside the books, held against the ledger, for verification: the pieces by
-//! which times are found, and what was done with what is set aside. In SQL, because each is a sum.
+//! which times are found, what was done with what is set aside, and how far who follows says to be. In
+//! SQL, because most of it is sums.
 
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
@@ -75,6 +76,51 @@ pub async fn events(connection: &mut PgConnection, after: i64, until: i64) -> Re
     .fetch_one(connection)
     .await?;
     Ok(events)
+}
+
+/// Something that says how far it is, and is further than the ledger.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    /// A follower, or the erasure of a product.
+    pub what: String,
+    /// The event that it reaches to.
+    pub reached: i64,
+}
+
+/// Finds what reaches beyond an event.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ahead(connection: &mut PgConnection, last: i64) -> Result<Vec<Ahead>, StoreError> {
+    let ahead = sqlx::query_as!(
+        Ahead,
+        r#"SELECT 'the follower ' || name AS "what!", reached_event_id AS "reached!" FROM follower
+           WHERE reached_event_id > $1
+           UNION ALL
+           SELECT format('environment %s: the erasure of %s/%s', environment_id, organization_id, product_id),
+                  until_event_id
+           FROM erasure WHERE until_event_id > $1
+           ORDER BY 1"#,
+        last,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ahead)
+}
+
+/// Finds the places that have activity and are not there, each with the count of its rows.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn placeless(connection: &mut PgConnection) -> Result<Vec<(i64, i64)>, StoreError> {
+    let places = sqlx::query!(
+        r#"SELECT a.place_id, count(*) AS "rows!" FROM activity a
+           WHERE NOT EXISTS (SELECT FROM activity_place p WHERE p.place_id = a.place_id)
+           GROUP BY 1 ORDER BY 1"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(places.into_iter().map(|row| (row.place_id, row.rows)).collect())
 }
 
 /// What was done at a group path, where it is kept otherwise than the ledger has it: what was allocated,

@@ -5,8 +5,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::StoreError;
 
-/// What the service does with each table and view. Whoever adds one says so here; at its start the
-/// service looks whether it may do all of this.
+/// What the service does with each table and view, or with one column of it. Whoever adds one says so
+/// here; at its start the service looks whether it may do all of this.
 const TABLES: &[(&str, &str)] = &[
     ("_sqlx_migrations", "SELECT"),
     ("environment", "SELECT, INSERT, UPDATE"),
@@ -17,7 +17,8 @@ const TABLES: &[(&str, &str)] = &[
     ("reservation", "SELECT, INSERT, UPDATE"),
     ("schedule", "SELECT, INSERT, DELETE"),
     ("product_switch", "SELECT, INSERT"),
-    ("erasure", "SELECT, UPDATE, DELETE"),
+    // How far it is gone through, and not what it declares gone: `delete_erased` believes that.
+    ("erasure", "SELECT, UPDATE (reached), DELETE"),
     ("snapshot", "SELECT, INSERT"),
     ("snapshot_due", "SELECT, INSERT, UPDATE"),
     ("ledger_piece", "SELECT, INSERT, UPDATE"),
@@ -46,7 +47,7 @@ const TABLES: &[(&str, &str)] = &[
 /// What it does besides where products may be erased. That makes the erasure which declares events
 /// gone; to delete what is declared gone is housekeeping, and needs no more than the function.
 const TO_ERASE: &[(&str, &str)] = &[
-    ("erasure", "INSERT"),
+    ("erasure", "INSERT, UPDATE (until_event_id)"),
     // To lock them is to be able to change them.
     ("stock_node", "UPDATE, DELETE"),
     ("balance", "DELETE"),
@@ -140,13 +141,45 @@ pub async fn missing(connection: &mut PgConnection, may_erase: bool) -> Result<V
     let missing = sqlx::query_scalar!(
         r#"SELECT w.privilege || ' on ' || w.name AS "missing!"
            FROM unnest($1::text[], $2::text[]) AS w (name, privilege)
-           WHERE NOT has_table_privilege(w.name, w.privilege)"#,
+           WHERE NOT CASE WHEN w.privilege LIKE '% (%)'
+                          THEN has_column_privilege(w.name, substring(w.privilege from '\((.*)\)'), split_part(w.privilege, ' ', 1))
+                          ELSE has_table_privilege(w.name, w.privilege) END"#,
         &tables as &[&str],
         &privileges as &[&str],
     )
     .fetch_all(connection)
     .await?;
     Ok(missing)
+}
+
+/// What of the role of a connection is good enough to serve, but less than could be had: in words, each
+/// with what to do.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn weaknesses(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    // Where there are no tables yet, they will be the role's own.
+    let role = sqlx::query!(
+        r#"SELECT current_user::text AS "name!",
+                  coalesce(row_security_active(to_regclass('ledger')::oid), false) AS "is_held!",
+                  pg_has_role('pg_read_all_stats', 'USAGE') AS "sees_sessions!""#
+    )
+    .fetch_one(connection)
+    .await?;
+    let mut weaknesses = Vec::new();
+    if !role.is_held {
+        weaknesses.push(format!(
+            "the database's role {:?} owns the tables, is a superuser or has BYPASSRLS: row-level security does not hold for it. `ringfence migrate --service-role` makes another one fit to serve (docs/database.md)",
+            role.name
+        ));
+    }
+    if !role.sees_sessions {
+        weaknesses.push(format!(
+            "the database's role {:?} does not see the sessions of others, so that the metric ringfence_oldest_transaction_seconds is of its own only: GRANT pg_read_all_stats TO it",
+            role.name
+        ));
+    }
+    Ok(weaknesses)
 }
 
 /// Whether the role of a connection may make tables.

@@ -4,13 +4,26 @@ use sqlx::PgConnection;
 
 use crate::domain::configuration::Configuration;
 use crate::domain::name::Value;
-use crate::store::audit::Piece;
+use crate::store::audit::{Ahead, Piece};
 use crate::store::{StoreError, audit, follow, horizon};
 
 /// Who cuts the ledger into pieces.
 const CUTTER: &str = "snapshots";
 /// Who keeps what was done.
 const ACTIVITY: &str = "activity";
+
+/// Finds what says of itself that it is further than the ledger ever was: who follows it would never take
+/// what comes until then, and an erasure would declare that gone.
+pub(super) async fn ahead(
+    connection: &mut PgConnection,
+    differences: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    let last = horizon::last_id(connection).await?;
+    for Ahead { what, reached } in audit::ahead(connection, last).await? {
+        differences.push(format!("{what} reaches to event {reached}, but the last id was {last}"));
+    }
+    Ok(())
+}
 
 /// Holds the pieces of the ledger against it: every event that was cut is in one, and none says that its
 /// earliest event came later than it did, or earlier where no event of it was erased. What an erased
@@ -27,10 +40,8 @@ pub(super) async fn pieces(
         differences.extend(wrong.into_iter().map(|wrong| format!("{place} {wrong}")));
         last = piece.last;
     }
-    // One that is ahead of all ids that were given is held off by somebody, and cuts nothing.
-    let is_held_off = reached > horizon::last_id(connection).await?;
     let missed = audit::events(connection, last, reached).await?;
-    if missed > 0 && !is_held_off {
+    if missed > 0 {
         differences
             .push(format!("{missed} events of the ledger behind {last} up to {reached} are in no piece"));
     }
@@ -58,6 +69,17 @@ fn wrong(piece: &Piece, reached: i64) -> Vec<String> {
         wrong.push(format!("has {earliest} as its earliest time, the ledger gives {found_earliest}"));
     }
     wrong
+}
+
+/// Finds what was done at places that there are not.
+pub(super) async fn placeless(
+    connection: &mut PgConnection,
+    differences: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    for (place_id, rows) in audit::placeless(connection).await? {
+        differences.push(format!("the place {place_id} is not there, but has {rows} rows in activity"));
+    }
+    Ok(())
 }
 
 /// Holds what was done in an environment, as it is kept for analytics, against the ledger. What demand

@@ -4,13 +4,15 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::process::{command, run, run_ringfence};
+use super::process::{Program, command, run, run_ringfence};
 use super::raw::{begin, head};
 use super::requests::problem;
-use super::support::{Service, database, empty_database, url};
+use super::support::{SERVICE_ROLE, Service, as_service, database, empty_database, url};
 
 #[tokio::test]
 async fn everything_that_is_wrong_is_told_at_once_by_a_check_and_by_a_start() {
@@ -60,6 +62,42 @@ async fn a_check_says_what_would_be_served_and_changes_nothing() {
     let checked = run_ringfence(&[&check[..], &[&migrated]].concat()).await;
     let expected = "would serve http://127.0.0.1:0 to everybody on this machine, on a database whose schema is up to date\n";
     assert_eq!((checked.code, checked.stdout.ends_with(expected)), (Some(0), true), "{}", checked.stdout);
+}
+
+/// What a role is warned of, by a check and by a start.
+async fn warned(database: &PgConnectOptions) -> Vec<&'static str> {
+    let database = url(database);
+    let check = ["serve", "--check", "--listen", "127.0.0.1:0", "--database-url", &database];
+    let checked = run_ringfence(&check).await;
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let served = Program::serve(&["--database-url", &database]).await;
+    let (started, of) = (served.log(), |log: &str| {
+        let warned = ["row-level security", "pg_read_all_stats"].into_iter();
+        warned.filter(|what| log.matches(what).count() == 1).collect::<Vec<_>>()
+    });
+    served.stop().await;
+    assert_eq!(of(&checked.stderr), of(&started), "{}", checked.stderr);
+    of(&started)
+}
+
+#[tokio::test]
+async fn a_role_is_warned_of_what_it_does_without_and_serves() {
+    let database = database().await;
+    let mut owner = PgConnection::connect_with(&database).await.unwrap();
+    let name = database.get_database().unwrap();
+    let (reading, bypassing) = (format!("reading_{name}"), format!("bypassing_{name}"));
+    let make = format!(
+        "CREATE ROLE {reading} LOGIN IN ROLE {SERVICE_ROLE}, pg_read_all_stats;
+         CREATE ROLE {bypassing} LOGIN BYPASSRLS IN ROLE {SERVICE_ROLE}"
+    );
+    owner.execute(AssertSqlSafe(make)).await.unwrap();
+    assert_eq!(warned(&database).await, ["row-level security"], "its owner, who sees all sessions");
+    assert_eq!(warned(&as_service(&database)).await, ["pg_read_all_stats"]);
+    assert_eq!(warned(&database.clone().username(&reading)).await, [] as [&str; 0]);
+    assert_eq!(
+        warned(&database.clone().username(&bypassing)).await,
+        ["row-level security", "pg_read_all_stats"]
+    );
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use super::process::run_ringfence;
 use super::support::{Service, as_service, bicycles, database, empty_database, url};
 use ringfence::app::App;
 use ringfence::check;
+use ringfence::store::erasing;
 
 async fn as_owner(database: &PgConnectOptions, statement: &str) {
     let mut owner = PgConnection::connect_with(database).await.unwrap();
@@ -104,6 +105,7 @@ async fn the_owner_s_migration_makes_another_role_one_that_can_serve() {
     Service::start_on(other.clone(), &["--allow-erasing"]).await.stop().await;
     assert_eq!(migrate(&[]).await.code, Some(0));
     assert!(!refused(&other, &["--allow-erasing"]).await.is_empty(), "what is not asked for is taken back");
+    bends_no_erasure(&database, &other).await;
     as_owner(&database, &format!("REVOKE INSERT ON ledger FROM {}", quoted(&role))).await;
     let lacks = refused(&other, &[]).await;
     assert!(lacks.contains("INSERT on ledger"), "{lacks}");
@@ -120,6 +122,35 @@ async fn the_owner_s_migration_makes_another_role_one_that_can_serve() {
     .await;
     let refused = migrate(&[]).await;
     assert!(refused.stderr.contains("REVOKE CREATE"), "{}", refused.stderr);
+}
+
+/// While one product is being erased, a role that may erase nothing goes through its events, and makes
+/// no others of it.
+async fn bends_no_erasure(database: &PgConnectOptions, role: &PgConnectOptions) {
+    as_owner(database, "INSERT INTO erasure VALUES ('test', 'usmf', 'Gone', 0, '')").await;
+    let mut connection = PgConnection::connect_with(role).await.unwrap();
+    connection.execute("SET ringfence.environments = '{test}'").await.unwrap();
+    for statement in [
+        "UPDATE erasure SET product_id = 'Bike'",
+        "UPDATE erasure SET until_event_id = 1000000000",
+        "UPDATE erasure SET product_id = 'Bike', until_event_id = 1000000000",
+        "INSERT INTO erasure VALUES ('test', 'usmf', 'Bike', 1000000000, '')",
+        "INSERT INTO erasure VALUES ('test', 'usmf', 'Gone', 7, '')
+         ON CONFLICT (environment_id, organization_id, product_id) DO UPDATE SET reached = ''",
+    ] {
+        assert_eq!(code(&mut connection, statement).await.as_deref(), Some("42501"), "{statement}");
+    }
+    let events = "SELECT count(*) FROM ledger WHERE product_id = 'Bike'";
+    let before: i64 = sqlx::query_scalar(events).fetch_one(&mut connection).await.unwrap();
+    // It needs one step through the events, and one to find that there are no more.
+    let mut steps = 0;
+    while let Some(deleted) = erasing::delete_events(&mut connection, "test").await.unwrap() {
+        assert_eq!(deleted, 0);
+        steps += 1;
+    }
+    assert_eq!(steps, 2);
+    let after: i64 = sqlx::query_scalar(events).fetch_one(&mut connection).await.unwrap();
+    assert_eq!((before, after), (1, 1));
 }
 
 fn quoted(role: &str) -> String {

@@ -9,9 +9,8 @@ use sqlx::{Connection, Executor, PgConnection, Row};
 use super::support::{Service, as_service, database};
 
 /// Tables without environment_id, and why they need no policy.
-const WITHOUT: [(&str, &str); 5] = [
+const WITHOUT: [(&str, &str); 4] = [
     ("_sqlx_migrations", "the schema's own"),
-    ("activity", "known by the place_id of activity_place, which has a policy"),
     ("follower", "how far the ledger was followed, of all environments"),
     ("ledger_piece", "event ids and times, of all environments"),
     ("watching", "counts changes, of all environments"),
@@ -111,6 +110,44 @@ async fn a_statement_that_forgets_the_environment_reads_and_writes_its_own_rows_
     service.stop().await;
 }
 
+/// It has no environment of its own, only a place that has.
+#[tokio::test]
+async fn activity_is_seen_where_its_place_is() {
+    let service = books().await;
+    let mut owner = PgConnection::connect_with(&service.database).await.unwrap();
+    let totals = "'{1,0,0,0,0,0,0}', NULL";
+    for (place, name) in [(1, "test"), (2, "other")] {
+        let place = format!("INSERT INTO activity_place VALUES ({place}, '{name}', 'usmf', 'Bike', '{{}}', '{{}}', {totals}, now());
+                             INSERT INTO activity VALUES ({place}, now(), {totals})");
+        owner.execute(sqlx::AssertSqlSafe(place)).await.unwrap();
+    }
+    let mut connection = PgConnection::connect_with(&as_service(&service.database)).await.unwrap();
+    for (setting, expected) in
+        [("{other}", vec![2]), ("{test,other}", vec![1, 2]), ("*", vec![1, 2]), ("{}", vec![])]
+    {
+        let set = format!("SET ringfence.environments = '{setting}'");
+        connection.execute(sqlx::AssertSqlSafe(set)).await.unwrap();
+        let places = sqlx::query_scalar("SELECT place_id FROM activity ORDER BY 1");
+        let places: Vec<i64> = places.fetch_all(&mut connection).await.unwrap();
+        assert_eq!(places, expected, "{setting}");
+    }
+    connection.execute("SET ringfence.environments = '{other}'").await.unwrap();
+    let foreign = connection.execute("DELETE FROM activity WHERE place_id = 1").await.unwrap();
+    assert_eq!(foreign.rows_affected(), 0);
+    for foreign in [
+        format!("INSERT INTO activity VALUES (1, '2020-01-01', {totals})"),
+        "UPDATE activity SET place_id = 1".to_owned(),
+    ] {
+        let refused = connection.execute(sqlx::AssertSqlSafe(foreign.as_str())).await.unwrap_err();
+        assert_eq!(
+            refused.as_database_error().unwrap().code().as_deref(),
+            Some("42501"),
+            "{foreign}: {refused}"
+        );
+    }
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn a_pool_s_connection_never_sees_what_another_s_user_saw() {
     let service = books().await;
@@ -167,6 +204,12 @@ async fn every_table_with_an_environment_has_the_policy() {
     let mut policies: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in &rows {
         let name: String = row.get(0);
+        if name == "activity" {
+            // Known by the place_id of activity_place, so that policy is its own too.
+            let policy: String = row.get(3);
+            assert!(row.get::<bool, _>(1) && policy.contains("FROM activity_place p"), "{policy}");
+            continue;
+        }
         if !row.get::<bool, _>(2) {
             without.push(name);
             continue;

@@ -16,8 +16,9 @@ const BASE: &str = "http://127.0.0.1:8080";
 /// Where the guide for operators has PostgreSQL.
 const POSTGRES: &str = "/var/lib/postgresql";
 /// What a block may be: commands that are run, what they answer, as JSON or as it is, settings of
-/// PostgreSQL; and commands that need an engine, a network or a system of their own, which are not run.
-const KINDS: [&str; 5] = ["sh", "json", "text", "ini", "console"];
+/// PostgreSQL, statements for it; and commands that need an engine, a network or a system of their own,
+/// which are not run.
+const KINDS: [&str; 6] = ["sh", "json", "text", "ini", "sql", "console"];
 /// What a person reads.
 const LINES_MAX: usize = 300;
 
@@ -226,6 +227,55 @@ async fn the_guide_for_operators_is_true() {
     // What was restored is what the service has: nothing was done since the backup.
     let [restored, own] = &verified[..] else { panic!("two are verified: {verified:?}") };
     assert!(restored == own && !own.starts_with("0 "), "{verified:?}");
+}
+
+#[tokio::test]
+async fn the_guide_to_the_database_is_true() {
+    const GUIDE: &str = "docs/database.md";
+    let host = Host::new();
+    host.start("").await;
+    // Whoever reads it has no database yet.
+    host.run("psql -d postgres -qc 'DROP DATABASE ringfence'").await;
+    let url = |role: &str| host.url(5432).replace("//ringfence@", &format!("//{role}@"));
+    let here = url("").split_once('@').unwrap().1.to_owned();
+    let blocks = blocks(GUIDE);
+    let of = |kind: &str| {
+        let texts = blocks.iter().filter(move |block| block.0 == kind).map(|block| block.1.as_str());
+        texts.collect::<Vec<_>>()
+    };
+    let [roles, sights] = of("sql")[..] else { panic!("roles, and what they are to see") };
+    host.run(&format!("psql -d postgres -qv ON_ERROR_STOP=1 <<'END'\n{roles}END")).await;
+    let [setup, verify] = of("sh")[..] else { panic!("how it is set up, and how it is verified") };
+    let command = |text: &str| {
+        assert!(text.contains("@host/ringfence"), "{text}");
+        text.replace("--check", "--check --listen 127.0.0.1:0")
+            .replace("@host/ringfence", &format!("@{here}"))
+    };
+    let said = host.run(&command(setup)).await;
+    assert!(said.contains("the schema is up to date") && said.contains("no problem found"), "{said}");
+    let mut serve = super::process::command(
+        &host.program,
+        &["serve", "--demo", "--listen", "127.0.0.1:0", "--database-url", &url("ringfence_service")],
+    );
+    if let Some(user) = &host.user {
+        serve.uid(user.uid).gid(user.gid);
+    }
+    let service = Program::start(serve).await;
+    let seen = async |setting: &str| {
+        let ask = format!(
+            "psql -U ringfence_service -At <<'END'\n{setting}\nSELECT count(*) FROM environment;\nEND"
+        );
+        host.run(&ask).await.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(seen("").await, "0");
+    let settings: Vec<&str> = sights.lines().collect();
+    assert_eq!(settings.len(), 3);
+    for setting in settings {
+        assert_eq!(seen(setting).await, "1", "{setting}");
+    }
+    let said = host.run(&command(verify)).await;
+    assert!(said.contains("1 environments replayed, 0 differences"), "{said}");
+    service.stop_with(|log| assert!(!log.contains("the database's role"), "{log}")).await;
 }
 
 /// The headings of a document.

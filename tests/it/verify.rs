@@ -56,7 +56,8 @@ impl Books {
     }
 
     async fn restore(&mut self) {
-        let restore = "TRUNCATE ledger, stock_node, balance, reservation; UPDATE environment SET version = 1;
+        let restore =
+            "TRUNCATE ledger, stock_node, balance, reservation, erasure; UPDATE environment SET version = 1;
                        UPDATE configuration SET document = saved.document FROM saved.configuration saved;
                        INSERT INTO ledger OVERRIDING SYSTEM VALUE TABLE saved.ledger;
                        INSERT INTO stock_node TABLE saved.stock_node;
@@ -240,6 +241,31 @@ async fn verify_names_what_is_wrong_with_the_ledger() {
     books.check("DELETE FROM ledger WHERE id = '2'", &deleted).await;
 }
 
+/// It hides events from all who read the ledger on, and has them deleted.
+#[tokio::test]
+async fn verify_names_what_an_erasure_hides_that_never_was() {
+    let mut books = Books::write().await;
+    let erasure = |product: &str, until: i64| {
+        format!("INSERT INTO erasure VALUES ('test', 'usmf', '{product}', {until}, '')")
+    };
+    let (code, found) = books.found(&erasure("Bike", 8)).await;
+    assert_eq!(code, Some(3));
+    let expected = format!("environment test: {ROOT}: the version is 6, the ledger gives 0");
+    assert_eq!(found.first(), Some(&expected));
+    assert!(found.iter().all(|line| line.contains("usmf/Bike")), "{found:#?}");
+    let (code, found) = books.found(&erasure("Bike", 3)).await;
+    assert_eq!(code, Some(3));
+    assert!(
+        found[0].starts_with("environment test: event 4 has version 2, but it is number 1 in"),
+        "{found:#?}"
+    );
+    // One of what is still to come hides nothing yet.
+    books
+        .check_one(&erasure("Lamp", 9), "the erasure of usmf/Lamp reaches to event 9, but the last id was 8")
+        .await;
+    assert_eq!(books.found(&erasure("Lamp", 8)).await, (Some(0), vec![]), "as one is that has nothing left");
+}
+
 #[tokio::test]
 async fn verify_names_what_cannot_be_read_and_goes_on() {
     let mut books = Books::write().await;
@@ -328,4 +354,17 @@ async fn verify_names_an_event_that_is_not_the_one_it_was() {
         .found("UPDATE ledger SET detail = '{\"measures\": {\"pos.outbound\": 1}}' WHERE id = '4'")
         .await;
     assert!(found[0].starts_with("environment test: event 6 "), "{found:#?}");
+}
+
+/// What the guide says that it cannot see.
+#[tokio::test]
+async fn verify_does_not_see_what_nothing_else_depends_on() {
+    let mut books = Books::write().await;
+    for change in [
+        "id = 'x' WHERE id = '3'",
+        "reference = 'x', reason = 'x', actor = 'x' WHERE id = '3'",
+        "received_at = received_at + interval '1 day' WHERE id = '3'",
+    ] {
+        assert_eq!(books.found(&format!("UPDATE ledger SET {change}")).await, (Some(0), vec![]), "{change}");
+    }
 }

@@ -21,11 +21,15 @@ static CONFIGURATION: LazyLock<Configuration> = LazyLock::new(|| {
     Configuration::new(document, &[]).expect("it is a configuration")
 });
 
-/// A request: its first byte says which, `a` the first of them.
+/// Which request a first byte means: `a` the first of them.
+pub fn which(byte: u8) -> usize {
+    usize::from(byte.wrapping_sub(b'a')) % REQUESTS.len()
+}
+
+/// A request: its first byte says which.
 pub fn requests(data: &[u8]) -> usize {
-    let Some((&which, text)) = data.split_first() else { return 0 };
-    let which = usize::from(which.wrapping_sub(b'a')) % REQUESTS.len();
-    let lines = read(REQUESTS[which], text, &CONFIGURATION);
+    let Some((&first, text)) = data.split_first() else { return 0 };
+    let lines = read(REQUESTS[which(first)], text, &CONFIGURATION);
     // A query that is right.
     let mut taken = usize::from(lines.is_empty());
     let mut products = HashMap::new();

@@ -36,7 +36,7 @@ async fn followed() -> (PgConnectOptions, PgConnection) {
                INSERT INTO ledger_piece SELECT 4, 5, 2, min(received_at) FROM ledger WHERE event_id > 3;
                CREATE SCHEMA saved; CREATE TABLE saved.ledger_piece AS TABLE ledger_piece;
                CREATE TABLE saved.activity AS TABLE activity; CREATE TABLE saved.activity_place AS TABLE activity_place;
-               CREATE TABLE saved.ledger AS TABLE ledger";
+               CREATE TABLE saved.ledger AS TABLE ledger; CREATE TABLE saved.follower AS TABLE follower";
     connection.execute(cut).await.unwrap();
     (database, connection)
 }
@@ -49,7 +49,8 @@ async fn found(
 ) -> (Option<i32>, String) {
     connection.execute(AssertSqlSafe(change)).await.unwrap();
     let ended = run_ringfence(&["verify", "--database-url", &url(database)]).await;
-    let restore = "TRUNCATE ledger_piece, activity, activity_place, ledger;
+    let restore = "TRUNCATE ledger_piece, activity, activity_place, ledger, follower;
+                   INSERT INTO follower TABLE saved.follower;
                    INSERT INTO ledger_piece TABLE saved.ledger_piece;
                    INSERT INTO activity TABLE saved.activity; INSERT INTO activity_place TABLE saved.activity_place;
                    INSERT INTO ledger OVERRIDING SYSTEM VALUE TABLE saved.ledger";
@@ -98,6 +99,11 @@ async fn verify_names_a_piece_of_the_ledger_that_is_not_what_the_ledger_gives() 
         assert_eq!(code, Some(3), "{change}");
         assert!(found.starts_with(&expected) && found.lines().count() == 1, "{change}: {found}");
     }
+    // Whoever has taken what never came takes nothing of it when it comes, and cuts no pieces.
+    let ahead = "UPDATE follower SET reached_event_id = 1000000000 WHERE name = 'snapshots'; DELETE FROM ledger_piece";
+    let expected = "the follower snapshots reaches to event 1000000000, but the last id was 5
+5 events of the ledger behind 0 up to 1000000000 are in no piece";
+    assert_eq!(found(&database, &mut connection, ahead).await, (Some(3), expected.to_owned()));
     // Of what was erased nothing is known: a piece may have had more events, and earlier ones.
     let erased = "UPDATE ledger_piece SET events = 3, earliest = earliest - interval '1 second' WHERE first_event_id = 4";
     assert_eq!(found(&database, &mut connection, erased).await, (Some(0), String::new()));
@@ -119,7 +125,14 @@ async fn verify_names_what_was_done_and_is_kept_otherwise() {
             store,
             "{0,0,0,2.5,0}, and otherwise",
         ),
-        (format!("DELETE FROM activity_place WHERE {of_store}"), store, "not stored"),
+        (
+            format!(
+                "DELETE FROM activity WHERE place_id = (SELECT place_id FROM activity_place WHERE {of_store});
+                 DELETE FROM activity_place WHERE {of_store}"
+            ),
+            store,
+            "not stored",
+        ),
         (
             format!("UPDATE activity_place SET last_consumed_at = '2020-01-01' WHERE {of_vip}"),
             vip,
@@ -139,6 +152,9 @@ async fn verify_names_what_was_done_and_is_kept_otherwise() {
         assert!(found.contains(&format!(", the ledger gives {}", gives[groups])), "{change}: {found}");
         assert_eq!(found.lines().count(), 1, "{change}: {found}");
     }
+    let placeless = "INSERT INTO activity SELECT 7777, minute, totals FROM activity LIMIT 1";
+    let expected = "the place 7777 is not there, but has 1 rows in activity";
+    assert_eq!(found(&database, &mut connection, placeless).await, (Some(3), expected.to_owned()));
     let nobody = format!("UPDATE activity_place SET groups = '{{Partner}}' WHERE {of_store}");
     let (_, found) = found(&database, &mut connection, &nobody).await;
     let lines: Vec<&str> = found.lines().collect();
