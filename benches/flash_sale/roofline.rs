@@ -45,7 +45,7 @@ pub fn default_settings() -> Serve {
 
 /// Listens, says where, and serves until the process is ended.
 pub async fn serve(router: Router) {
-    telemetry::start(false);
+    telemetry::start("", false);
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     println!("listening on http://{}", listener.local_addr().expect("a bound port"));
     let (_keep, stop) = watch::channel(false);

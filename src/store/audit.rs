@@ -172,17 +172,21 @@ pub async fn activity(
                FROM moved GROUP BY 1, 2, 3, 4
            ), kept AS (
                SELECT p.organization_id, p.product_id, p.dimensions, p.groups, p.totals[1:5] AS totals, p.last_consumed_at,
-                      -- Its last minute has the same totals, those of what was not met too.
+                      -- Its last minute has the same totals, those of what was not met too; and none is before
+                      -- its first.
                       p.totals IS DISTINCT FROM (SELECT a.totals FROM activity a WHERE a.place_id = p.place_id
-                                                 ORDER BY a.minute DESC LIMIT 1) AS is_torn
+                                                 ORDER BY a.minute DESC LIMIT 1) AS is_torn,
+                      p.first_minute > (SELECT a.minute FROM activity a WHERE a.place_id = p.place_id
+                                        ORDER BY a.minute LIMIT 1) AS begins_late
                FROM activity_place p WHERE p.environment_id = $1
            )
            SELECT organization_id AS "organization!", product_id AS "product!", dimensions AS "dimensions!", groups AS "groups!",
                   kept.totals::text || coalesce(' last at ' || kept.last_consumed_at, '')
-                      || CASE WHEN kept.is_torn THEN ', and otherwise in its last minute' ELSE '' END AS kept,
+                      || CASE WHEN kept.is_torn THEN ', and otherwise in its last minute' ELSE '' END
+                      || CASE WHEN kept.begins_late THEN ', and begins before its first minute' ELSE '' END AS kept,
                   coalesce(found.totals, '{0,0,0,0,0}')::text || coalesce(' last at ' || found.last_consumed_at, '') AS "found!"
            FROM kept FULL JOIN found USING (organization_id, product_id, dimensions, groups)
-           WHERE kept.totals IS DISTINCT FROM coalesce(found.totals, '{0,0,0,0,0}') OR kept.is_torn
+           WHERE kept.totals IS DISTINCT FROM coalesce(found.totals, '{0,0,0,0,0}') OR kept.is_torn OR kept.begins_late
               OR kept.last_consumed_at IS DISTINCT FROM found.last_consumed_at
            ORDER BY 1, 2, 3, 4"#,
         environment,

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::process::{Program, ringfence, run, run_ringfence};
 use super::requests::{JSON, all, problem, stock};
-use super::support::{Answer, Service, bicycles, database, url};
+use super::support::{Answer, Service, bicycles, database, service_url, url};
 
 /// Does a statement that the service would not do.
 pub async fn execute(database: &PgConnectOptions, statement: &str) {
@@ -370,7 +370,7 @@ async fn the_command_line_makes_lists_and_revokes_keys() {
 
 #[tokio::test]
 async fn without_authentication_only_this_machine_is_listened_to() {
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     let serve = ["serve", "--listen", "0.0.0.0:0", "--database-url", &database];
     let ended = run_ringfence(&serve).await;
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{}", ended.stderr);

@@ -6,7 +6,7 @@ use super::feed::Reader;
 use super::load::{Client, allocation, consume, on_hand};
 use super::process::Program;
 use super::requests::{changed, stock};
-use super::support::{Service, bicycles, database, eventually, url};
+use super::support::{Service, bicycles, database, eventually, service_url};
 
 #[tokio::test]
 async fn a_list_of_alerts_is_read_page_by_page() {
@@ -80,7 +80,7 @@ async fn a_list_of_alerts_is_narrowed_to_a_product_and_to_a_group_path() {
 async fn an_alert_is_opened_once_by_whichever_instance_is_there() {
     const PRODUCTS: usize = 20;
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     let mut first = Some(Program::serve(&["--database-url", &url]).await);
     let second = Program::serve(&["--database-url", &url]).await;
     let client = Client::new(&second.base);

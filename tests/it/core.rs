@@ -4,6 +4,8 @@
 pub(crate) mod random;
 pub(crate) mod wire;
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use ringfence::domain::command::{Command, ProductKey, Target};
 use ringfence::domain::configuration::Configuration;
@@ -14,7 +16,7 @@ use ringfence::domain::snapshot;
 use ringfence::domain::state::{ReservationId, Stock};
 
 use self::random::{config, step, stock};
-use self::wire::{answer, configuration, millionths, no, pairs, quantities, texts, value, written};
+use self::wire::{EPOCH, answer, configuration, millionths, no, pairs, quantities, texts, value, written};
 use crate::naive::{self, Config, ONE, World};
 
 pub(crate) const DIMENSIONS: [&str; 4] = ["siteId", "locationId", "colorId", "sizeId"];
@@ -145,6 +147,12 @@ impl Pair {
                 assert_eq!(millionths(node.own.get(slot)), own, "own {name} at {path:?}");
                 assert_eq!(millionths(node.total.get(slot)), total, "total {name} at {path:?}");
             }
+            let schedule = self.stock.schedules.get(&values[..]).cloned().unwrap_or_default();
+            let scheduled = schedule.entries().map(|(day, slot, quantity)| {
+                let measure = self.configuration.measure_name(slot).to_string();
+                (((day - EPOCH).whole_days(), measure), millionths(quantity))
+            });
+            assert_eq!(scheduled.collect::<BTreeMap<_, _>>(), self.world.schedule(&path), "at {path:?}");
             for (groups, balance) in &node.balances {
                 let groups: Vec<String> = groups.values().iter().map(Value::to_string).collect();
                 assert_eq!(quantities(balance), self.world.balance(&path, &groups), "{groups:?} at {path:?}");
@@ -171,7 +179,8 @@ impl Pair {
             | naive::Request::Reserve { path, .. }
             | naive::Request::GiveBack { path, .. }
             | naive::Request::OnHand { path, .. }
-            | naive::Request::SetOnHand { path, .. } => path.clone(),
+            | naive::Request::SetOnHand { path, .. }
+            | naive::Request::Schedule { path, .. } => path.clone(),
             naive::Request::Unreserve { reservation, .. } => {
                 let made = self.reservations.iter().find(|made| made.0 == *reservation);
                 made.map_or(texts("1/1/1/1"), |made| made.2.clone())

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::instances::stop_and_verify;
 use super::load::{Client, back_off, consume};
 use super::process::{Program, signal};
-use super::support::{Answer, database, eventually, url};
+use super::support::{Answer, database, eventually, service_url, url};
 
 const PRODUCTS: [&str; 4] = ["Bike", "Helmet", "Bell", "Lamp"];
 const STOCK: u32 = 100_000;
@@ -20,7 +20,7 @@ const STOCK: u32 = 100_000;
 /// A service with stock of every product, all of it allocated.
 async fn stocked(arguments: &[&str]) -> (Program, Client, PgConnectOptions) {
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     let arguments = [&["--database-url", &url], arguments].concat();
     let program = Program::serve(&arguments).await;
     let client = Client::new(&program.base);

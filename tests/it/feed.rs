@@ -17,7 +17,7 @@ use super::history::{EVENTS, names};
 use super::load::{Client, consume};
 use super::process::Program;
 use super::requests::{JSON, allocation, changed, consumption, problem, red, stock};
-use super::support::{Service, bicycles, database, eventually, url};
+use super::support::{Service, bicycles, database, eventually, service_url};
 
 /// Longest wait for what must come; a bound, not an expectation.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -342,7 +342,7 @@ async fn while_many_write_over_two_instances_every_reader_gets_every_event_once_
     const CLIENTS: usize = 16;
     const EACH: usize = 25;
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     let programs = [
         Program::serve(&["--database-url", &url, "--shards", "2"]).await,
         Program::serve(&["--database-url", &url, "--shards", "3"]).await,

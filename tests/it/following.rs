@@ -16,7 +16,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::load::{Client, allocation, consume};
 use super::metrics::value;
 use super::process::Program;
-use super::support::{Service, bicycles, database, eventually, settings, url};
+use super::support::{Service, bicycles, database, eventually, service_url, settings};
 
 const PATH: &str = "allocation/analytics?window=60";
 
@@ -62,7 +62,7 @@ async fn check(connection: &mut PgConnection, client: &Client) {
 }
 
 async fn two(database: &PgConnectOptions) -> [Program; 2] {
-    let url = url(database);
+    let url = service_url(database);
     [Program::serve(&["--database-url", &url]).await, Program::serve(&["--database-url", &url]).await]
 }
 
@@ -90,7 +90,7 @@ async fn each_event_counts_once_however_instances_and_connections_die() {
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         connection.execute(cut).await.unwrap();
-        killed = Program::serve(&["--database-url", &url(&database)]).await;
+        killed = Program::serve(&["--database-url", &service_url(&database)]).await;
     }
     stop.store(true, Ordering::Relaxed);
     for seller in sellers {

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 
 use super::load::{Client, allocation, consume, on_hand};
 use super::process::{Program, run_ringfence};
-use super::support::{bicycles, database, url};
+use super::support::{bicycles, database, service_url, url};
 
 const CLIENTS: usize = 64;
 
 /// Two instances, with the environment configured.
 async fn pair(database: &PgConnectOptions) -> ([Program; 2], [Client; 2]) {
-    let url = url(database);
+    let url = service_url(database);
     // The first one has to migrate nothing: the database has the schema.
     let programs = [
         Program::serve(&["--database-url", &url]).await,

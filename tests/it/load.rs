@@ -61,8 +61,13 @@ impl Client {
 
     /// Configures the environment.
     pub async fn configure(&self) {
+        self.configure_with(&bicycles()).await;
+    }
+
+    /// Configures the environment by a document.
+    pub async fn configure_with(&self, document: &Value) {
         eventually("it is configured", async || {
-            let answer = self.send(Method::PUT, "configuration", &bicycles()).await.unwrap();
+            let answer = self.send(Method::PUT, "configuration", document).await.unwrap();
             assert!([200, 503].contains(&answer.status), "{}", answer.text);
             answer.status == 200
         })

@@ -11,7 +11,7 @@ use super::collector::Collector;
 use super::process::{Program, ringfence, run_ringfence};
 use super::proxy::{Line, Proxy};
 use super::requests::{allocation, changed, consumption, stock};
-use super::support::{bicycles, database, eventually, url};
+use super::support::{bicycles, database, eventually, service_url};
 
 /// Is in everything that must not be in the log.
 const PLANTED: &str = "planted";
@@ -64,7 +64,7 @@ fn planted(body: Value) -> Value {
 async fn each_failure_is_logged_once_with_its_request_and_no_secret_and_no_body_ever() {
     let proxy = Proxy::to(&database().await).await;
     let collector = Collector::start().await;
-    let database_url = url(&proxy.database.clone().password(&format!("{PLANTED}-password")));
+    let database_url = service_url(&proxy.database.clone().password(&format!("{PLANTED}-password")));
     assert!(database_url.contains(PLANTED));
     let create = ["key", "create", "--environment", "test", "--name", "me", "--role", "admin"];
     let made = run_ringfence(&[&create[..], &["--database-url", &database_url]].concat()).await;

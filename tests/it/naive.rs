@@ -11,6 +11,8 @@
 // A module of a test binary: `pub` is for its siblings, and a test unwraps.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 /// 1, as a quantity or a coefficient.
 pub const ONE: i128 = 1_000_000;
 
@@ -64,6 +66,8 @@ pub enum Request {
     OnHand { path: Vec<String>, deltas: Vec<(String, i128)>, settle: Option<(Vec<String>, i128)> },
     /// `at` is the effective time.
     SetOnHand { path: Vec<String>, values: Vec<(String, i128)>, at: i64 },
+    /// What is expected, by day and measure. Days are counted from one that the test says.
+    Schedule { path: Vec<String>, changes: Vec<(i64, String, i128)> },
 }
 
 /// The answer to an event that was applied.
@@ -116,6 +120,8 @@ struct Fact {
     freed: Option<(String, i128)>,
     /// The effective time, when the postings are those of a set.
     set_at: Option<i64>,
+    /// Day, measure and by how much it is expected to change.
+    scheduled: Vec<(i64, String, i128)>,
 }
 
 /// One product of one environment.
@@ -259,6 +265,7 @@ impl World {
                 let postings = values.iter().map(|set| (set.0.clone(), delta(set))).collect();
                 Ok(Fact { path, postings, set_at: Some(at), ..Fact::default() })
             }
+            Request::Schedule { path, changes } => Ok(Fact { path, scheduled: changes, ..Fact::default() }),
         }
     }
 
@@ -283,6 +290,18 @@ impl World {
             }
         }
         sum
+    }
+
+    /// What is scheduled at exactly this path: by day and measure, nothing that is 0.
+    pub fn schedule(&self, path: &[String]) -> BTreeMap<(i64, String), i128> {
+        let mut sums = BTreeMap::new();
+        for fact in self.facts.iter().filter(|fact| fact.path == path) {
+            for (day, measure, delta) in &fact.scheduled {
+                *sums.entry((*day, measure.clone())).or_default() += delta;
+            }
+        }
+        sums.retain(|_, sum| *sum != 0);
+        sums
     }
 
     /// The minimum of the formula over the chain, in 10^-12.
@@ -376,6 +395,7 @@ fn meaning(request: &Request) -> Request {
     match &mut request {
         Request::Consume { modifiers, .. } => modifiers.sort(),
         Request::OnHand { deltas: list, .. } | Request::SetOnHand { values: list, .. } => list.sort(),
+        Request::Schedule { changes, .. } => changes.sort(),
         _ => {}
     }
     request

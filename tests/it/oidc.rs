@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::access::key;
 use super::process::run_ringfence;
 use super::requests::{allocation, consumption, problem, stock};
-use super::support::{Service, bicycles, database, eventually, settings, url};
+use super::support::{Service, bicycles, database, eventually, service_url, settings, url};
 
 fn fixture() -> &'static Value {
     static FIXTURE: OnceLock<Value> = OnceLock::new();
@@ -171,7 +171,7 @@ async fn while_the_provider_does_not_answer_nobody_knows_its_tokens() {
     problem(&answer, "overloaded");
     service.stop().await;
     // What belongs together is asked for together.
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database];
     for lacking in [&["--oidc-issuer", "a"][..], &["--auth", "--oidc-issuer", "a", "--oidc-audience", "b"]] {
         let ended = run_ringfence(&[&serve[..], lacking].concat()).await;
@@ -183,7 +183,7 @@ async fn while_the_provider_does_not_answer_nobody_knows_its_tokens() {
 #[tokio::test]
 async fn a_check_asks_the_provider_and_says_why_its_keys_cannot_be_had() {
     let provider = Provider::start().await;
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     let check = async |jwks_url: &str| {
         let serve = ["serve", "--check", "--listen", "127.0.0.1:0", "--database-url", &database, "--auth"];
         let of = ["--oidc-issuer", "a", "--oidc-audience", "b", "--oidc-jwks-url", jwks_url];

@@ -13,7 +13,7 @@ use super::load::{self, Client};
 use super::process::Program;
 use super::requests::{JSON, all, allocation, changed, consumption, pointers, problem, stock};
 use super::schedule::{change, later, scheduling, today};
-use super::support::{Answer, Service, bicycles, database, url};
+use super::support::{Answer, Service, bicycles, database, service_url};
 
 const ERASING: &[&str] = &["--allow-erasing"];
 
@@ -336,7 +336,7 @@ async fn commands_on_two_instances_and_erasing_do_not_get_in_each_other_s_way() 
 #[tokio::test]
 async fn what_is_erased_is_in_the_log_with_the_request_s_id() {
     let database = database().await;
-    let program = Program::serve(&["--database-url", &url(&database), "--allow-erasing"]).await;
+    let program = Program::serve(&["--database-url", &service_url(&database), "--allow-erasing"]).await;
     let client = Client::new(&program.base);
     client.configure().await;
     client.done("onhand", load::on_hand("stock", "Bike", 1)).await;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::load::{Client, consume};
 use super::process::{DataDir, Ended, Program, User, command, ringfence, run, run_ringfence, signal};
 use super::proxy::{Line, Proxy};
-use super::support::{Service, database, empty_database, eventually, url};
+use super::support::{Service, database, empty_database, eventually, service_url, url};
 
 /// What failed with exit code 1 says why in one line, and nothing else.
 fn line(ended: &Ended) -> &str {
@@ -95,11 +95,12 @@ async fn what_cannot_be_opened_is_named_in_one_line() {
 
 #[tokio::test]
 async fn every_flag_is_a_variable_and_the_narrower_one_wins() {
-    let database = url(&database().await);
+    let database = database().await;
+    let (serves, database) = (service_url(&database), url(&database));
     let mut serve = ringfence(&["serve"]);
     serve.env("RINGFENCE_LISTEN", "127.0.0.1:0").env("RINGFENCE_DEMO", "1").env("RINGFENCE_LOG_JSON", "true");
     let program = Program::start({
-        serve.env("DATABASE_URL", &database);
+        serve.env("DATABASE_URL", &serves);
         serve
     })
     .await;
@@ -204,7 +205,7 @@ async fn half_sent(base: &str, id: &str) -> (TcpStream, String) {
 #[tokio::test]
 async fn the_first_signal_drains_and_the_second_ends_at_once() {
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     let program = Program::serve(&["--database-url", &url]).await;
     let client = Client::new(&program.base);
     client.configure().await;
@@ -247,7 +248,7 @@ async fn the_first_signal_drains_and_the_second_ends_at_once() {
 
 #[tokio::test]
 async fn a_service_outlives_the_reader_of_its_output_and_stops_without_a_slow_client() {
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     // Nothing can say which port it took, so it is one that no connection of another test has.
     let address = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap().to_string();
     let mut serve = ringfence(&["serve", "--listen", &address, "--database-url", &database]);
@@ -292,7 +293,7 @@ async fn a_machine_without_postgresql_is_told_which_package_to_install() {
 #[tokio::test]
 async fn what_is_logged_of_a_request_has_its_id() {
     let proxy = Proxy::to(&database().await).await;
-    let program = Program::serve(&["--database-url", &url(&proxy.database)]).await;
+    let program = Program::serve(&["--database-url", &service_url(&proxy.database)]).await;
     proxy.set(Line::Cut);
     let path = format!("{}/api/environment/any/configuration", program.base);
     let request = reqwest::Client::new().get(path).header("x-request-id", "the caller's own");

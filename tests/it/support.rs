@@ -1,5 +1,6 @@
 //! A service per test, on a database of its own; one private PostgreSQL for all of them.
 
+use std::ffi::OsStr;
 use std::io::PipeWriter;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -87,6 +88,17 @@ const MIGRATED: &str = "test";
 pub fn as_service(database: &PgConnectOptions) -> PgConnectOptions {
     let is_migrated = database.get_database().is_some_and(|name| name.starts_with(MIGRATED));
     if is_migrated { database.clone().username(SERVICE_ROLE) } else { database.clone() }
+}
+
+/// The URL that a service on a database is given.
+pub fn service_url(database: &PgConnectOptions) -> String {
+    url(&as_service(database))
+}
+
+/// Whether a setting is the URL of a database with the schema, as its owner connects.
+pub fn is_owner_s(setting: &OsStr) -> bool {
+    let options = setting.to_str().and_then(|text| text.parse::<PgConnectOptions>().ok());
+    options.is_some_and(|options| as_service(&options).get_username() != options.get_username())
 }
 
 async fn create_database(template: &str, kind: &str) -> PgConnectOptions {

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::process::{Program, run_ringfence, signal};
-use super::support::{Service, database, eventually, url};
+use super::support::{Service, database, eventually, service_url};
 
 /// A directory with an authority and what it signed.
 pub struct Authority {
@@ -227,7 +227,7 @@ async fn new_certificates_are_taken_over_under_load_and_broken_ones_are_told_and
     }
     authority.install("one");
     let (cert, key) = (authority.path("current.pem"), authority.path("current.key"));
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     let program =
         Program::serve(&["--tls-cert", &cert, "--tls-key", &key, "--database-url", &database]).await;
     let address = program.base.strip_prefix("https://").unwrap().to_owned();
@@ -283,7 +283,7 @@ async fn new_certificates_are_taken_over_under_load_and_broken_ones_are_told_and
 
 #[tokio::test]
 async fn without_tls_there_is_nothing_to_be_read_again_and_a_hangup_ends_the_service() {
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     let program = Program::serve(&["--database-url", &database]).await;
     signal("HUP", program.pid);
     assert_eq!(program.end().await.code, None);
@@ -296,7 +296,7 @@ async fn a_key_that_is_another_s_is_refused_at_the_start() {
         authority.sign(name);
     }
     let (cert, key) = (authority.path("one.pem"), authority.path("two.key"));
-    let database = url(&database().await);
+    let database = service_url(&database().await);
     let settings = ["serve", "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key];
     let ended = run_ringfence(&[&settings[..], &["--database-url", &database]].concat()).await;
     assert_eq!(ended.code, Some(1));

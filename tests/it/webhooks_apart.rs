@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load::{Client, allocation, consume, on_hand};
 use super::process::Program;
 use super::receiver::{NEVER, Receiver};
-use super::support::{database, eventually, url};
+use super::support::{database, eventually, service_url};
 
 const PRODUCTS: usize = 12;
 /// Each is filled and emptied so often: an alert opens and closes.
@@ -78,7 +78,7 @@ fn in_order(told: &BTreeMap<String, Vec<String>>) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_deliver_each_message_once_and_in_order() {
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     let receiver = Receiver::start().await;
     let programs = [instance(&url).await, instance(&url).await];
     let client = watched(&programs[0].base, &receiver).await;
@@ -96,7 +96,7 @@ async fn two_instances_deliver_each_message_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_killed_between_sending_and_recording_loses_nothing() {
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     // The first message of each product is taken, but nobody is told so.
     let receiver = Receiver::answering(|_, before| if before == 0 { NEVER } else { 200 }).await;
     let program = instance(&url).await;

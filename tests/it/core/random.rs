@@ -77,6 +77,7 @@ enum Verb {
     OnHand,
     Settle,
     SetOnHand,
+    Schedule,
 }
 
 /// How much: a number, or so many millionths more than what is there at that time.
@@ -127,6 +128,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         (3, Verb::OnHand),
         (2, Verb::Settle),
         (2, Verb::SetOnHand),
+        (2, Verb::Schedule),
     ];
     let verb = prop::strategy::Union::new_weighted(verbs.map(|(weight, verb)| (weight, Just(verb))).to_vec());
     let groups = || select(vec!["Web", "Web", "Web/VIP", "Web/VIP/EU", "App"]).prop_map(texts);
@@ -151,6 +153,21 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             at,
         },
     )
+}
+
+/// Steps that may be one bulk.
+pub(crate) fn bulk() -> impl Strategy<Value = Vec<Step>> {
+    let kinds = [
+        [Verb::Settle, Verb::OnHand],
+        [Verb::SetOnHand; 2],
+        [Verb::GiveBack, Verb::Reserve],
+        [Verb::Unreserve; 2],
+        [Verb::Schedule; 2],
+    ];
+    (select(kinds.to_vec()), prop::collection::vec(step(), 2..=4)).prop_map(|(kind, steps)| {
+        let of_kind = |step: Step| Step { verb: kind[usize::from(step.flag)], ..step };
+        steps.into_iter().map(of_kind).collect()
+    })
 }
 
 impl Step {
@@ -226,6 +243,13 @@ impl Step {
                 naive::Request::OnHand { path: demanded, deltas, settle: Some((groups, quantity)) }
             }
             Verb::SetOnHand => naive::Request::SetOnHand { path, values: self.numbers.clone(), at: self.at },
+            Verb::Schedule => {
+                // Tomorrow at the earliest, lest it be over before the test is.
+                let day = |number: usize| self.at + 1 + number as i64;
+                let changes = self.numbers.iter().cloned().enumerate();
+                let changes = changes.map(|(number, (measure, delta))| (day(number), measure, delta));
+                naive::Request::Schedule { path, changes: changes.collect() }
+            }
         }
     }
 }

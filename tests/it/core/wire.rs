@@ -7,14 +7,23 @@ use ringfence::domain::command::{Direction, Request, ReserveForm, Timestamp};
 use ringfence::domain::configuration::Configuration;
 use ringfence::domain::decide::Outcome;
 use ringfence::domain::dimensions::Pairs;
-use ringfence::domain::document::{AllocationDocument, DataSourceDocument, Document, ReservationDocument};
+use ringfence::domain::document::{
+    AllocationDocument, DataSourceDocument, Document, ReservationDocument, ScheduleDocument,
+};
 use ringfence::domain::name::Value;
 use ringfence::domain::quantity::Quantity;
 use ringfence::domain::refusal::{Refusal, Shortage};
 use ringfence::domain::state::{Balance, ReservationId};
 
+use time::Date;
+
 use super::{GROUPS, ON_HAND};
 use crate::naive::{self, Answer, Config, Formula, No, ONE};
+
+/// The day of the core's commands, which are all taken in at the time 0 or soon after.
+pub(crate) const EPOCH: Date = time::macros::date!(1970 - 01 - 01);
+/// More days than any test schedules for.
+const PERIOD_DAYS: u16 = 30;
 
 pub(crate) fn value(text: &str) -> Value {
     if text.is_empty() { Value::empty() } else { Value::parse(text).unwrap() }
@@ -126,6 +135,15 @@ pub(crate) fn written(
             let modified_at = (at % 2 == 0).then_some(received_at);
             Request::SetOnHand { quantities: on_hand(values), modified_at }
         }
+        naive::Request::Schedule { changes, .. } => {
+            let mut by_day = BTreeMap::<i64, Vec<(String, i128)>>::new();
+            for (day, measure, delta) in changes {
+                by_day.entry(*day).or_default().push((measure.clone(), *delta));
+            }
+            let date = |day| Cow::from((EPOCH + time::Duration::days(day)).to_string());
+            let by_day = by_day.iter().map(|(&day, changes)| (date(day), on_hand(changes))).collect();
+            Request::ChangeSchedule { by_day, today: Some(EPOCH) }
+        }
     };
     (written, received_at)
 }
@@ -217,6 +235,7 @@ pub(crate) fn document(config: &Config) -> Document {
             allow_unprotected: true,
             ..ReservationDocument::default()
         },
+        schedule: ScheduleDocument { period_days: PERIOD_DAYS, measures: Vec::new() },
         ..Document::default()
     }
 }

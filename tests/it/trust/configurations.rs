@@ -13,12 +13,12 @@ use sqlx::{Connection, Row};
 
 use super::crowd::{CLIENTS, Pair, crowd};
 use super::history::{Rules, audit};
-use super::mix::bicycles;
+use super::mix::{bicycles, document};
 use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, back_off};
 use crate::naive::{Config, ONE};
-use crate::support::{self, url};
+use crate::support::url;
 
 /// Changes of the rules under which the same command has another answer, or none.
 const EDITS: [fn(&mut Config, &mut Value); 5] = [
@@ -50,7 +50,7 @@ fn ata(config: &mut Config, document: &mut Value, terms: &[(&str, i128)]) {
 
 /// The rules of a version, counted from 0, and how they are written.
 fn rules(version: usize) -> (Config, Value) {
-    let (mut config, mut document) = (bicycles(), support::bicycles());
+    let (mut config, mut document) = (bicycles(), document());
     EDITS[version % EDITS.len()](&mut config, &mut document);
     (config, document)
 }

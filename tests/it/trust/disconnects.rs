@@ -19,7 +19,7 @@ use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, consume, on_hand, place};
 use crate::process::Program;
-use crate::support::{bicycles, database, url, within};
+use crate::support::{bicycles, database, service_url, url, within};
 
 /// More than there are shards, so that each has one at least.
 const PRODUCTS: u64 = 12;
@@ -143,7 +143,8 @@ async fn who_leaves_at_any_point_harms_nobody() {
     let began = Instant::now();
     let database = database().await;
     let program =
-        Program::serve(&["--database-url", &url(&database), "--readers-max", "2", "--shards", "2"]).await;
+        Program::serve(&["--database-url", &service_url(&database), "--readers-max", "2", "--shards", "2"])
+            .await;
     let client = Client::new(&program.base);
     client.configure().await;
     for number in 0..PRODUCTS {

@@ -14,7 +14,7 @@ use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, consume};
 use crate::process::{Program, signal};
-use crate::support::{as_service, database, eventually, url};
+use crate::support::{database, eventually, service_url, url};
 
 /// Asks all the time whether the service is ready.
 pub struct Watch {
@@ -133,7 +133,7 @@ async fn connections_that_are_terminated_are_made_again() {
     let name = database.get_database().unwrap();
     // Of another database, so that it stays.
     let mut server = PgConnection::connect_with(&database.clone().database("postgres")).await.unwrap();
-    let program = Program::serve(&["--database-url", &url(&as_service(&database))]).await;
+    let program = Program::serve(&["--database-url", &service_url(&database)]).await;
     let client = set_up(&program.base).await;
     let load = Load::start(&program.base);
     let watch = Watch::start(&program.base);
@@ -227,8 +227,8 @@ async fn a_database_that_stands_still_is_told_in_time_and_passes() {
 async fn a_statement_that_is_stuck_is_told_in_time_and_passes() {
     let rounds = scale(2, 10);
     let database = database().await;
-    let url = url(&database);
-    let program = Program::serve(&["--database-url", &url, "--round-trip-max-ms", ROUND_TRIP_MAX]).await;
+    let serves = service_url(&database);
+    let program = Program::serve(&["--database-url", &serves, "--round-trip-max-ms", ROUND_TRIP_MAX]).await;
     let client = set_up(&program.base).await;
     let load = Load::start(&program.base);
     for _ in 0..rounds {
@@ -253,7 +253,7 @@ async fn a_statement_that_is_stuck_is_told_in_time_and_passes() {
     }
     let longest = load.longest();
     let (events, figures) = load.audit(&client, &database).await;
-    stop_and_verify([program], &url, events).await;
+    stop_and_verify([program], &url(&database), events).await;
     println!(
         "statement stuck: {rounds} times, with {ROUND_TRIP_MAX} ms for a round trip; {figures}; the longest \
          503 took {longest:?}"
@@ -264,7 +264,7 @@ async fn a_statement_that_is_stuck_is_told_in_time_and_passes() {
 async fn who_comes_while_the_database_hangs_is_sent_back_at_once() {
     // One that is let in would wait for longer than the test does, and half of that is long enough.
     let database = database().await;
-    let url = url(&database);
+    let url = service_url(&database);
     let times = ["--round-trip-max-ms", "20000", "--request-time-max-ms", "600000"];
     let program = Program::serve(&[&["--database-url", &url, "--shards", "1"], &times[..]].concat()).await;
     let client = set_up(&program.base).await;

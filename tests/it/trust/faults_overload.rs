@@ -23,7 +23,7 @@ use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::consume;
 use crate::process::Program;
-use crate::support::{database, url};
+use crate::support::{database, service_url, url};
 
 const TIMES: u64 = 5;
 /// How often requests are sent on.
@@ -149,11 +149,11 @@ async fn five_times_what_it_can_do_is_sent_back_at_once_and_harms_nobody_else() 
     let during = Duration::from_millis(scale(1_500, 20_000));
     let database = database().await;
     slow_down(&database, commit_ms).await;
-    let url = url(&database);
+    let serves = service_url(&database);
     // A machine that stands still for a moment is not what is looked for.
     let limits =
         ["--shards", "1", "--batch-commands-max", &batch.to_string(), "--round-trip-max-ms", "60000"];
-    let program = Program::serve(&[&["--database-url", &url], &limits[..]].concat()).await;
+    let program = Program::serve(&[&["--database-url", &serves], &limits[..]].concat()).await;
     set_up(&program.base).await;
     // The first answers are slower.
     in_turn(&program.base, "first", 1, Duration::from_millis(200)).await;
@@ -172,7 +172,7 @@ async fn five_times_what_it_can_do_is_sent_back_at_once_and_harms_nobody_else() 
     assert!(!seen.accepted.is_empty() && !seen.refused.is_empty(), "some are let in, and some are not");
     let memory = memory_kib_max(program.pid);
     assert!(memory < MEMORY_KIB_MAX, "it had {memory} KiB in memory");
-    stop_and_verify([program], &url, done).await;
+    stop_and_verify([program], &url(&database), done).await;
 
     let usual = percentile(&mut usual.accepted, 99);
     let (before, after) = (percentile(&mut normal.accepted, 99), percentile(&mut seen.accepted, 99));

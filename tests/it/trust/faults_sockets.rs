@@ -15,7 +15,7 @@ use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::consume;
 use crate::process::Program;
-use crate::support::{database, eventually, url};
+use crate::support::{database, eventually, service_url, url};
 
 const CLIENTS: usize = 8;
 /// What a connection has for its head, and for its body.
@@ -108,12 +108,12 @@ impl Buyers {
 async fn slow_and_silent_connections_are_closed_in_their_time_and_nobody_notices() {
     let (sockets, answers) = (scale(80, 500) as usize, scale(100, 4_000) as usize);
     let database = database().await;
-    let url = url(&database);
+    let serves = service_url(&database);
     let time = TIME_MAX.as_millis().to_string();
     // Others are never sent back, also by a machine that stands still for a moment.
     let patient = ["--round-trip-max-ms", "60000", "--request-time-max-ms", "60000"];
     let times = [&["--head-time-max-ms", &time, "--body-time-max-ms", &time], &patient[..]].concat();
-    let program = Program::serve(&[&["--database-url", &url], &times[..]].concat()).await;
+    let program = Program::serve(&[&["--database-url", &serves], &times[..]].concat()).await;
     set_up(&program.base).await;
     let buyers = Buyers::start(&program.base);
     eventually("there is something to compare with", async || buyers.count() >= answers).await;
@@ -138,7 +138,7 @@ async fn slow_and_silent_connections_are_closed_in_their_time_and_nobody_notices
     let times = Arc::clone(&buyers.times);
     buyers.end().await;
     done += times.lock().unwrap().len();
-    stop_and_verify([program], &url, done + SETUP).await;
+    stop_and_verify([program], &url(&database), done + SETUP).await;
     println!(
         "slow sockets: {sockets}, all closed within {longest:?} of {TIME_MAX:?}; p99 of others {usual:?} \
          without them, {beside_them:?} with them, {meanwhile} answers before the first was closed"

@@ -21,7 +21,7 @@ use crate::instances::stop_and_verify;
 use crate::load::{Client, back_off, consume};
 use crate::process::{Program, ringfence, signal};
 use crate::proxy::{Line, Proxy};
-use crate::support::{Service, bicycles, database, eventually, url};
+use crate::support::{Service, bicycles, database, eventually, service_url, url};
 
 const CLIENTS: usize = 32;
 const STOP_MAX: Duration = Duration::from_secs(15);
@@ -82,9 +82,9 @@ async fn go_on(number: usize, service: watch::Receiver<Option<String>>, log: Arc
 async fn a_stop_under_load_leaves_nobody_in_doubt() {
     let stops = scale(3, 50);
     let database = database().await;
-    let url = url(&database);
+    let serves = service_url(&database);
     // A machine that stands still for a moment makes no 503.
-    let serve = ["--database-url", &url, "--round-trip-max-ms", "60000", "--request-time-max-ms", "60000"];
+    let serve = ["--database-url", &serves, "--round-trip-max-ms", "60000", "--request-time-max-ms", "60000"];
     let mut program = Program::serve(&serve).await;
     set_up(&program.base).await;
     let log = Arc::new(Mutex::new(Log::default()));
@@ -120,7 +120,7 @@ async fn a_stop_under_load_leaves_nobody_in_doubt() {
     let stored: BTreeMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(stored, log.done);
     connection.close().await.unwrap();
-    stop_and_verify([program], &url, stored.len() + SETUP).await;
+    stop_and_verify([program], &url(&database), stored.len() + SETUP).await;
     let Log { done, refused, closed } = log;
     println!(
         "stops: {stops} under load, {} done and {refused} refused, 0 unknown; {closed} connections closed \
@@ -140,7 +140,7 @@ async fn a_second_signal_under_load_ends_at_once() {
     let times = ["--round-trip-max-ms", "600000", "--request-time-max-ms", "600000"];
     let drain = ["--drain-time-max-ms", "600000"];
     let program =
-        Program::serve(&[&["--database-url", &url(&proxy.database)], &times[..], &drain].concat()).await;
+        Program::serve(&[&["--database-url", &service_url(&proxy.database)], &times[..], &drain].concat()).await;
     let client = set_up(&program.base).await;
     proxy.set(Line::Mute);
     let mut open = JoinSet::new();
@@ -165,7 +165,7 @@ async fn a_second_signal_under_load_ends_at_once() {
         assert!(is_broken.unwrap());
     }
     // Whatever became of them, sent again they are done, and done once.
-    let program = Program::serve(&["--database-url", &direct]).await;
+    let program = Program::serve(&["--database-url", &service_url(&database)]).await;
     let client = Client::new(&program.base);
     for number in 0..CLIENTS {
         client.done("allocation/consume", consume(&number.to_string(), "Bike", 1)).await;
@@ -188,7 +188,7 @@ async fn a_signal_during_the_start_ends_the_start() {
     let proxy = Proxy::to(&database().await).await;
     proxy.set(Line::Mute);
     let address = std::net::TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap().to_string();
-    let database = url(&proxy.database);
+    let database = service_url(&proxy.database);
     let child = ringfence(&["serve", "--listen", &address, "--database-url", &database]).spawn().unwrap();
     let pid = child.id().unwrap();
     eventually("it waits for its database", async || proxy.connections() > 0).await;

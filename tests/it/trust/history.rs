@@ -1,9 +1,11 @@
 //! What clients wrote down of concurrent commands, held against the naive model: there must be
-//! one order of all that was granted that explains every answer, and the clocks agree with it.
+//! one order of all commands, those refused too, that explains every answer, and the clocks agree with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
+use super::refusals::{Refused, Unplaced};
 use crate::naive::{Answer, Config, No, Request, World};
 
 /// A command, and what a client was told of it.
@@ -11,7 +13,11 @@ use crate::naive::{Answer, Config, No, Request, World};
 pub(crate) struct Entry {
     pub(crate) id: String,
     pub(crate) product: String,
+    /// Where; what frees a reservation is where that was made.
+    pub(crate) path: Vec<String>,
     pub(crate) request: Request,
+    /// What the service calls the reservation that was made or freed.
+    pub(crate) reservation: Option<String>,
     /// Before the first byte of it was sent.
     pub(crate) sent: Instant,
     /// After the last byte of its answer was read.
@@ -60,25 +66,11 @@ fn root(config: &Config, path: &[String]) -> Vec<String> {
     path[..path.len().min(config.required)].to_vec()
 }
 
-pub(crate) fn path_of(request: &Request) -> &[String] {
-    match request {
-        Request::Allocate { path, .. }
-        | Request::Unallocate { path, .. }
-        | Request::Reallocate { path, .. }
-        | Request::Consume { path, .. }
-        | Request::Reserve { path, .. }
-        | Request::GiveBack { path, .. }
-        | Request::OnHand { path, .. }
-        | Request::SetOnHand { path, .. } => path,
-        Request::Unreserve { .. } => panic!("it names no path"),
-    }
-}
-
 /// Entries by their product and root; those granted in the order of their versions.
 pub(crate) fn by_root(config: &Config, entries: Vec<Entry>) -> BTreeMap<(String, Vec<String>), Order> {
     let mut orders = BTreeMap::<_, Order>::new();
     for entry in entries {
-        let key = (entry.product.clone(), root(config, path_of(&entry.request)));
+        let key = (entry.product.clone(), root(config, &entry.path));
         let order = orders.entry(key).or_default();
         match entry.said {
             Ok(_) => order.granted.push(entry),
@@ -120,54 +112,41 @@ impl Order {
         }
     }
 
-    /// Between which two states a refused command was judged: counts of events.
-    fn window(&self, refused: &Entry) -> (usize, usize) {
+    /// After how many events a refused command was judged, by the clocks.
+    fn window(&self, refused: &Entry) -> RangeInclusive<usize> {
         let before = self.granted.iter().rposition(|entry| entry.answered < refused.sent);
         let after = self.granted.iter().position(|entry| entry.sent > refused.answered);
-        (before.map_or(0, |place| place + 1), after.unwrap_or(self.granted.len()))
+        before.map_or(0, |place| place + 1)..=after.unwrap_or(self.granted.len())
     }
 
     fn replay(&self, rules: &[Rules], judged_by: &impl Fn(&str) -> usize) {
         let mut world = World::new(rules[0].config.clone());
-        let mut open: Vec<_> = self.refused.iter().map(|entry| (self.window(entry), entry)).collect();
+        let refused =
+            |entry| Refused { entry, events: self.window(entry), rules: of_their_time(rules, entry) };
+        let mut refused = Unplaced::new(self.refused.iter().map(refused).collect());
         let mut last = 0;
         for count in 0..=self.granted.len() {
-            open.retain(|((first, _), entry)| count < *first || !explains(&mut world, rules, entry));
-            if let Some(((first, _), entry)) = open.iter().find(|((_, last), _)| *last <= count) {
-                panic!("refused as in no state after {first} to {count} events: {entry:#?}");
-            }
-            let Some(entry) = self.granted.get(count) else { return };
-            let by = judged_by(&entry.id);
-            assert!(by >= last, "judged by {by} after one judged by {last}: {entry:#?}");
-            assert!(window(rules, entry).contains(&by), "judged by {by}: {entry:#?}");
+            let next = self.granted.get(count);
+            let by = next.map_or(rules.len() - 1, |entry| judged_by(&entry.id));
+            assert!(by >= last, "judged by {by} after one judged by {last}: {next:#?}");
+            (last..=by).for_each(|by| refused.place(&mut world, rules, (count, by)));
             last = by;
-            world.config = rules[by].config.clone();
+            let Some(entry) = next else { break };
+            assert!(of_their_time(rules, entry).contains(&by), "judged by {by}: {entry:#?}");
             assert_eq!(world.send(&entry.id, &entry.request), entry.said, "{entry:#?}");
         }
     }
 }
 
 /// The configurations that may have held between the sending and the answer of a command.
-fn window(rules: &[Rules], entry: &Entry) -> BTreeSet<usize> {
-    let held = |by: usize| {
-        let is_over = rules.get(by + 1).is_some_and(|next| next.answered < entry.sent);
-        rules[by].sent <= entry.answered && !is_over
-    };
-    (0..rules.len()).filter(|&by| held(by)).collect()
-}
-
-/// Whether the command is refused as it was, under one of the configurations of its time.
-fn explains(world: &mut World, rules: &[Rules], entry: &Entry) -> bool {
-    let window = window(rules, entry);
-    assert!(!window.is_empty(), "{entry:#?}");
-    window.into_iter().any(|by| {
-        world.config = rules[by].config.clone();
-        world.refusal(&entry.request).as_ref() == entry.said.as_ref().err()
-    })
+fn of_their_time(rules: &[Rules], entry: &Entry) -> RangeInclusive<usize> {
+    let first = rules.iter().skip(1).take_while(|next| next.answered < entry.sent).count();
+    let last = rules.iter().rposition(|own| own.sent <= entry.answered).unwrap();
+    first..=last
 }
 
 /// Replays what was granted in the order of the versions, each command by the configuration
-/// that it was judged by; and holds what was refused against the states of its time.
+/// that it was judged by; and finds places between them for all that was refused.
 pub(crate) fn audit(rules: &[Rules], judged_by: impl Fn(&str) -> usize, entries: Vec<Entry>) -> Figures {
     let mut figures = Figures::default();
     for order in by_root(&rules[0].config, entries).into_values() {

@@ -1,6 +1,11 @@
 //! Commands of every kind that meet one another: few places, few groups, stock for about half.
 
+use serde_json::{Value, json};
+
+use super::wire::Made;
 use crate::naive::{Config, ONE, Request};
+use crate::requests::changed;
+use crate::support;
 
 /// Numbers that look random and are the same in every run.
 pub(crate) struct Dice(u64);
@@ -45,13 +50,22 @@ pub(crate) fn bicycles() -> Config {
     }
 }
 
-/// The command of this number. It is one that HTTP has.
-pub(crate) fn any_request(dice: &mut Dice) -> Request {
+/// How that is written, with days to schedule for.
+pub(crate) fn document() -> Value {
+    changed(support::bicycles(), json!({"schedule": {"periodDays": 30}}))
+}
+
+/// What is reserved.
+const RESERVED: &str = "@iv.@softreserved";
+
+/// A command that HTTP has; `made` is a reservation that it may free.
+pub(crate) fn any_request(dice: &mut Dice, made: Option<&Made>) -> Request {
     let root = ["1/11", "1/11", "1/11", "2/21"];
     let path = texts(&(dice.pick(&root).to_owned() + dice.pick(&["", "/red", "/red", "/red/S", "/red/L"])));
     let groups = texts(dice.pick(&["Online", "Online/VIP", "Store"]));
     let quantity = (1 + i128::from(dice.roll(4))) * ONE / dice.pick(&[1, 1, 1, 4]);
-    match dice.roll(20) {
+    let measure = RESERVED.to_owned();
+    match dice.roll(27) {
         0..6 => Request::Allocate { path, groups, quantity },
         6 => Request::Unallocate { path, groups, quantity },
         7..9 => {
@@ -60,7 +74,7 @@ pub(crate) fn any_request(dice: &mut Dice) -> Request {
         9..14 => {
             let mut modifiers = vec![("pos.inbound".to_owned(), false)];
             match dice.roll(8) {
-                0 | 1 => modifiers = vec![("@iv.@softreserved".to_owned(), true)],
+                0 | 1 => modifiers = vec![(measure, true)],
                 2 => modifiers.clear(),
                 _ => {}
             }
@@ -69,6 +83,16 @@ pub(crate) fn any_request(dice: &mut Dice) -> Request {
         14..17 => on_hand(path, "pos.inbound", i128::from(dice.roll(9)) - 1),
         17 => on_hand(path, "fno.onordered", i128::from(dice.roll(4)) - 1),
         18 => Request::OnHand { path, deltas: Vec::new(), settle: Some((groups, quantity)) },
+        19..22 => Request::Reserve { path, measure, quantity, checked: dice.roll(8) > 0 },
+        22 => Request::GiveBack { path, measure, quantity },
+        23 => {
+            let (day, whole) = (1 + dice.roll(3) as i64, i128::from(dice.roll(9)) - 2);
+            Request::Schedule { path, changes: vec![(day, "pos.inbound".to_owned(), whole * ONE)] }
+        }
+        24..26 => match made {
+            Some(made) => Request::Unreserve { reservation: made.event.clone(), quantity },
+            None => Request::Reserve { path, measure, quantity, checked: true },
+        },
         _ => {
             let values = vec![("pos.inbound".to_owned(), i128::from(dice.roll(12)) * ONE)];
             Request::SetOnHand { path, values, at: dice.roll(1000) as i64 }

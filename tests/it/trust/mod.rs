@@ -23,6 +23,7 @@ mod model;
 mod once;
 mod order;
 mod oversell;
+mod refusals;
 mod repeats;
 mod unwatched;
 mod wire;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -12,27 +12,65 @@ use sqlx::{Connection, Row};
 use tokio::task::JoinSet;
 
 use super::bad_commit::bad_commit;
-use super::bad_line::bad_line;
-use super::crowd::CLIENTS;
+use super::bad_line::{Harm, bad_line};
+use super::crowd::{CLIENTS, is_unsettled, settle};
 use super::mix::Dice;
 use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, allocation, consume, on_hand};
 use crate::process::Program;
 use crate::requests::all;
-use crate::support::{Answer, database, url};
+use crate::support::{database, service_url, url};
 
 const PRODUCTS: [&str; 3] = ["Bike", "Helmet", "Bell"];
 const STOCK: u32 = 1_000_000;
 
-/// The command of an id; there is enough for all of them.
+/// What is allocated to the groups that it is reallocated to.
+fn store(mut body: Value) -> Value {
+    body["groups"] = json!({"channel": "Store"});
+    body
+}
+
+/// The command of an id, or those of the two that it stands for; there is enough for all of them.
 fn command(number: u64) -> (&'static str, Value) {
     let (id, product) = (number.to_string(), PRODUCTS[number as usize % PRODUCTS.len()]);
-    match number / 3 % 4 {
+    let lines = || json!([on_hand(&id, product, 1), on_hand(&second(number), product, 1)]);
+    match number / 3 % 8 {
         0 => ("onhand", on_hand(&id, product, 1)),
         1 => ("allocation/unallocate", allocation(&id, product, 1)),
+        2 => ("allocation/allocate", allocation(&id, product, 1)),
+        3 => {
+            let mut body = store(allocation(&id, product, 1));
+            body["sourceGroups"] = json!({"channel": "Online", "customerGroup": "VIP"});
+            ("allocation/reallocate", body)
+        }
+        4 => ("onhand/bulk", lines()),
+        5 => ("onhand/bulk?atomic=true", lines()),
         _ => ("allocation/consume", consume(&id, product, 1)),
     }
+}
+
+/// The id of the second line of a bulk.
+fn second(number: u64) -> String {
+    format!("{number}, second")
+}
+
+/// How much of a product's are done by a kind of command.
+fn count(ids: u64, path: &str, product: &str) -> u64 {
+    let is_one =
+        |number: &u64| command(*number).0 == path && PRODUCTS[*number as usize % PRODUCTS.len()] == product;
+    (0..ids).filter(is_one).count() as u64
+}
+
+/// What is allocated to a group path, and what it consumed.
+async fn balance(client: &Client, body: Value) -> (u64, u64) {
+    let mut query = body;
+    for member in ["id", "quantity"] {
+        query.as_object_mut().unwrap().remove(member).unwrap();
+    }
+    let answer = client.settle("allocation/query", &query).await.json();
+    let quantities = &answer[0]["quantities"]["@iv"];
+    (quantities["@allocated"].as_u64().unwrap(), quantities["@consumed"].as_u64().unwrap())
 }
 
 /// Every answer that an id had.
@@ -63,15 +101,16 @@ async fn send_thrice(lines: [Client; 2], ids: u64) -> (Answers, BTreeMap<u16, us
     let (mut answers, mut statuses, mut unanswered) = (Answers::new(), BTreeMap::new(), 0);
     while let Some(told) = tasks.join_next().await {
         for (number, answer) in told.unwrap() {
-            let Some(Answer { status, text, .. }) = answer else {
+            let Some(answer) = answer else {
                 unanswered += 1;
                 continue;
             };
-            *statuses.entry(status).or_default() += 1;
-            match status {
-                200 => answers.entry(number).or_default().push(text),
+            *statuses.entry(answer.status).or_default() += 1;
+            match answer.status {
+                200 => answers.entry(number).or_default().push(answer.text),
                 503 => {}
-                _ => panic!("{number}: {text}"),
+                _ if is_unsettled(&answer) => {}
+                _ => panic!("{number}: {}", answer.text),
             }
         }
     }
@@ -87,12 +126,16 @@ async fn ledger(database: &PgConnectOptions) -> Vec<String> {
     ids
 }
 
+fn how_often(counter: &AtomicUsize) -> usize {
+    counter.load(Ordering::Relaxed)
+}
+
 /// Ids that are asked about again at once.
 const ASKED_AT_ONCE: usize = 32;
 
 async fn ask_again(client: Client, number: u64) -> (u64, String) {
     let (path, body) = command(number);
-    let answer = client.settle(path, &body).await;
+    let answer = settle(&client, path, &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     (number, answer.text)
 }
@@ -103,7 +146,7 @@ async fn an_id_is_one_event_with_one_answer_however_often_it_is_sent_and_whateve
     let began = Instant::now();
     let database = database().await;
     let (broken, breaks) = bad_commit(&database, 8).await;
-    let broken = url(&broken);
+    let broken = service_url(&broken);
     let programs = [
         Program::serve(&["--database-url", &broken]).await,
         Program::serve(&["--database-url", &broken, "--shards", "1"]).await,
@@ -111,7 +154,7 @@ async fn an_id_is_one_event_with_one_answer_however_often_it_is_sent_and_whateve
     let clients = [Client::new(&programs[0].base), Client::new(&programs[1].base)];
     clients[0].configure().await;
     for product in PRODUCTS {
-        let stock = on_hand(&format!("stock-{product}"), product, i64::from(STOCK));
+        let stock = on_hand(&format!("stock-{product}"), product, 2 * i64::from(STOCK));
         clients[0].settle("onhand", &stock).await;
         let share = allocation(&format!("share-{product}"), product, STOCK);
         clients[0].settle("allocation/allocate", &share).await;
@@ -133,28 +176,31 @@ async fn an_id_is_one_event_with_one_answer_however_often_it_is_sent_and_whateve
         assert!(texts.iter().all(|text| *text == texts[0]), "{number} has several answers: {texts:#?}");
     }
     let mut expected: Vec<String> = (0..ids).map(|number| number.to_string()).collect();
+    expected.extend((0..ids).filter(|&number| command(number).1.is_array()).map(second));
     expected
         .extend(PRODUCTS.iter().flat_map(|product| [format!("stock-{product}"), format!("share-{product}")]));
     expected.sort_unstable();
     assert_eq!(ledger(&database).await, expected);
     for product in PRODUCTS {
-        let of_product = |path: &str| {
-            let is_one = |number: &u64| {
-                let (own, body) = command(*number);
-                own == path && body["productId"] == json!(product)
-            };
-            (0..ids).filter(is_one).count() as u64
-        };
-        let (consumed, given_back) = (of_product("allocation/consume"), of_product("allocation/unallocate"));
-        let balance = clients[1].balance(product).await;
-        assert_eq!(balance, (u64::from(STOCK) - consumed - given_back, consumed), "{product}");
+        let [given, taken, moved, consumed] = ["allocate", "unallocate", "reallocate", "consume"]
+            .map(|word| count(ids, &format!("allocation/{word}"), product));
+        let vip = (u64::from(STOCK) + given - taken - moved - consumed, consumed);
+        let share = allocation("", product, 1);
+        assert_eq!(balance(&clients[1], share.clone()).await, vip, "{product}");
+        assert_eq!(balance(&clients[1], store(share)).await, (moved, 0), "{product}");
     }
     println!(
         "exactly once: {ids} ids sent three times, 0 twice in the ledger; {statuses:?}, {unanswered} unanswered, \
          {here:?}, {there:?}, {breaks:?}, {:?}",
         began.elapsed()
     );
-    let counters = [&breaks.before, &breaks.during, &breaks.after];
-    assert!(counters.iter().all(|counter| counter.load(Ordering::Relaxed) > 0), "{breaks:?}");
+    let of_line =
+        |harm: &Harm| [&harm.passed, &harm.lost_answers, &harm.sent_twice, &harm.broken].map(how_often);
+    let of_commits = [&breaks.before, &breaks.during, &breaks.after].map(how_often);
+    let all = [&of_line(&here)[..], &of_line(&there), &of_commits].concat();
+    assert!(
+        all.iter().all(|&count| count > 0) && unanswered > 0,
+        "some harm was not done: {all:?}, {unanswered}"
+    );
     stop_and_verify(programs, &url(&database), expected.len()).await;
 }

@@ -13,6 +13,7 @@ use super::crowd::{CLIENTS, Pair, crowd};
 use super::history::{Entry, by_root};
 use super::mix::bicycles;
 use super::scale;
+use super::wire::first_day;
 use crate::instances::stop_and_verify;
 use crate::naive::{ONE, Request};
 use crate::support::{eventually, url};
@@ -30,6 +31,10 @@ struct Own {
 #[derive(Default)]
 struct Books {
     own: BTreeMap<Vec<String>, Own>,
+    /// What remains of reservations, by path and name.
+    reservations: BTreeMap<(Vec<String>, String), i128>,
+    /// What is expected, by path, day and measure.
+    scheduled: BTreeMap<(Vec<String>, i64, String), i128>,
     /// Allocated and consumed, by path and group path.
     balances: BTreeMap<(Vec<String>, Vec<String>), (i128, i128)>,
     /// How much was given out that was not there.
@@ -37,12 +42,11 @@ struct Books {
 }
 
 impl Books {
-    fn enter(&mut self, request: &Request) {
-        match request.clone() {
+    fn enter(&mut self, entry: &Entry) {
+        match entry.request.clone() {
             Request::Allocate { path, groups, quantity } => {
                 self.give(&path, groups, quantity);
-                let short = (2..=path.len()).map(|length| -self.available(&path[..length])).max().unwrap();
-                self.oversold += short.clamp(0, quantity);
+                self.oversold += self.short(&path).clamp(0, quantity);
             }
             Request::Unallocate { path, groups, quantity } => self.give(&path, groups, -quantity),
             Request::Reallocate { path, source, groups, quantity } => {
@@ -52,10 +56,9 @@ impl Books {
             Request::Consume { path, groups, quantity, modifiers } => {
                 self.give(&path, groups.clone(), -quantity);
                 self.balances.get_mut(&(path.clone(), groups)).unwrap().1 += quantity;
-                let own = self.own.get_mut(&path).unwrap();
                 match modifiers[0].1 {
-                    true => own.reserved += quantity,
-                    false => own.inbound -= quantity,
+                    true => self.reserve(entry, quantity),
+                    false => self.own.get_mut(&path).unwrap().inbound -= quantity,
                 }
             }
             Request::OnHand { path, deltas, settle } => {
@@ -72,10 +75,38 @@ impl Books {
             Request::SetOnHand { path, values, .. } => {
                 *self.own.entry(path).or_default().measure(&values[0].0) = values[0].1;
             }
-            Request::Reserve { .. } | Request::GiveBack { .. } | Request::Unreserve { .. } => {
-                panic!("nobody sent {request:?}")
+            Request::Reserve { path, quantity, checked, .. } => {
+                self.reserve(entry, quantity);
+                if checked {
+                    self.oversold += self.short(&path).clamp(0, quantity);
+                }
+            }
+            Request::GiveBack { path, quantity, .. } => self.free(&path, quantity, quantity),
+            Request::Unreserve { quantity, .. } => {
+                let name = entry.reservation.clone().unwrap();
+                let remaining = self.reservations.get_mut(&(entry.path.clone(), name)).unwrap();
+                let returned = quantity.min(*remaining);
+                *remaining -= returned;
+                self.free(&entry.path, returned, entry.said.as_ref().unwrap().freed.unwrap());
+            }
+            Request::Schedule { path, changes } => {
+                for (day, measure, delta) in changes {
+                    *self.scheduled.entry((path.clone(), day, measure)).or_default() += delta;
+                }
             }
         }
+    }
+
+    fn reserve(&mut self, entry: &Entry, quantity: i128) {
+        self.own.entry(entry.path.clone()).or_default().reserved += quantity;
+        self.reservations.insert((entry.path.clone(), entry.reservation.clone().unwrap()), quantity);
+    }
+
+    /// Frees what was reserved, which must be no more than may be, nor than there is.
+    fn free(&mut self, path: &[String], most: i128, freed: i128) {
+        let reserved = &mut self.own.entry(path.to_vec()).or_default().reserved;
+        self.oversold += (freed - most.min(*reserved)).max(0);
+        *reserved -= freed;
     }
 
     fn give(&mut self, path: &[String], groups: Vec<String>, quantity: i128) {
@@ -83,6 +114,11 @@ impl Books {
         let allocated = &mut self.balances.entry((path.to_vec(), groups)).or_default().0;
         *allocated += quantity;
         self.oversold += (-*allocated).clamp(0, quantity.abs());
+    }
+
+    /// How much more is taken at a path, or at one above it, than there is.
+    fn short(&self, path: &[String]) -> i128 {
+        (2..=path.len()).map(|length| -self.available(&path[..length])).max().unwrap()
     }
 
     /// What is left of all that is at a node and below it.
@@ -102,7 +138,8 @@ impl Own {
     }
 }
 
-/// The lines that both books have: product and path, and what is there.
+/// The lines that both books have: product and path, group path, reservation or what is scheduled, and
+/// what is there.
 type Lines = BTreeSet<(String, Vec<String>, Vec<String>, [i128; 3])>;
 
 /// Keeps the outside books, and holds them against the sums that SQL makes. Answers how much
@@ -112,7 +149,7 @@ async fn audit(database: &PgConnectOptions, entries: Vec<Entry>) -> (i128, usize
     let mut lines = Lines::new();
     for ((product, root), order) in by_root(&bicycles(), entries) {
         let mut books = Books::default();
-        order.granted.iter().for_each(|entry| books.enter(&entry.request));
+        order.granted.iter().for_each(|entry| books.enter(entry));
         oversold += books.oversold;
         events += order.granted.len();
         let sum = |of: fn(&Own) -> i128| books.own.values().map(of).sum();
@@ -120,6 +157,12 @@ async fn audit(database: &PgConnectOptions, entries: Vec<Entry>) -> (i128, usize
         lines.insert((product.clone(), root, Vec::new(), supply));
         for ((path, groups), (allocated, consumed)) in books.balances {
             lines.insert((product.clone(), path, groups, [allocated, consumed, 0]));
+        }
+        for ((path, name), remaining) in books.reservations {
+            lines.insert((product.clone(), path, vec![name], [remaining, 0, 0]));
+        }
+        for ((path, day, measure), quantity) in books.scheduled {
+            lines.insert((product.clone(), path, vec![day.to_string(), measure], [quantity, 0, 0]));
         }
     }
     let mut connection = PgConnection::connect_with(database).await.unwrap();
@@ -130,12 +173,19 @@ async fn audit(database: &PgConnectOptions, entries: Vec<Entry>) -> (i128, usize
     let measure = |name| whole(format!("sum(own[{}])", place(name)));
     let stored = format!(
         "SELECT product_id, dimensions[1:2], '{{}}'::text[], {}, {}, {} FROM stock_node GROUP BY 1, 2
-         UNION ALL SELECT product_id, dimensions, groups, {}, {}, 0 FROM balance",
+         UNION ALL SELECT product_id, dimensions, groups, {}, {}, 0 FROM balance
+         UNION ALL SELECT product_id, dimensions, ARRAY[reservation_id::text], {}, 0, 0 FROM reservation
+         UNION ALL SELECT product_id, dimensions, ARRAY[(day - '{}'::date)::text, ('{{{}}}'::text[])[place]], {}, 0, 0
+                   FROM schedule",
         measure("pos.inbound"),
         measure("fno.onordered"),
         measure("@iv.@softreserved"),
         whole("allocated".to_owned()),
         whole("consumed".to_owned()),
+        whole("remaining".to_owned()),
+        first_day(),
+        measures.join(","),
+        whole("quantity".to_owned()),
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(stored)).fetch_all(&mut connection).await.unwrap();
     let number = |row: &sqlx::postgres::PgRow, place: usize| i128::from(row.get::<i64, _>(place));

@@ -10,22 +10,19 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::crowd::{CLIENTS, Pair, settle};
-use super::history::path_of;
-use super::mix::{Dice, any_request, texts};
+use super::crowd::{Asked, CLIENTS, Pair, Reserved, settle};
+use super::mix::{Dice, document, texts};
 use super::scale;
 use super::wire::written;
 use crate::instances::stop_and_verify;
 use crate::load::Client;
 use crate::naive::Request;
 use crate::process::Program;
-use crate::support::{Answer, bicycles, url};
+use crate::support::{Answer, service_url, url};
 
 /// What was asked first, and what was answered.
 struct First {
-    id: String,
-    product: String,
-    request: Request,
+    asked: Asked,
     answer: Answer,
 }
 
@@ -35,45 +32,57 @@ impl First {
     }
 
     async fn again(&self, client: &Client) {
-        let (path, body) = written(&self.id, &self.product, &self.request).unwrap();
+        let (path, body) = self.asked.written();
         let again = settle(client, &path, &body).await;
         assert_eq!((again.status, &again.text), (200, &self.answer.text), "{path} {body}");
         // A bulk says nothing in its head, because its lines may differ.
         let expected = (!path.ends_with("/bulk")).then_some("true");
         assert_eq!(again.header("idempotent-replayed"), expected, "{path} {body}");
-        if path == "onhand" {
-            let line = client.settle("onhand/bulk", &json!([body])).await;
+        if path.starts_with("onhand") {
+            let line = settle(client, &format!("{path}/bulk"), &json!([body])).await;
             assert_eq!((line.status, line.text), (200, format!("[{}]", self.answer.text)));
         }
     }
 
     /// The id with another meaning: of another kind, elsewhere, of another product, more.
-    fn with_another_meaning(&self, dice: &mut Dice) -> (String, Request) {
-        let mut path = path_of(&self.request).to_vec();
+    fn with_another_meaning(&self, dice: &mut Dice) -> Asked {
+        let mut path = self.asked.path();
         let kind = |path| Request::Allocate { path, groups: texts("Online/VIP/EU"), quantity: 1 };
-        let (mut product, mut request) = (self.product.clone(), self.request.clone());
-        match dice.roll(4) {
-            0 => product += "'",
-            1 => request = kind(path),
-            choice => match &mut request {
-                Request::Allocate { path: own, quantity, .. }
-                | Request::Unallocate { path: own, quantity, .. }
-                | Request::Reallocate { path: own, quantity, .. }
-                | Request::Consume { path: own, quantity, .. } => match choice {
-                    2 => *quantity += 1,
-                    _ => *own.last_mut().unwrap() = "other".to_owned(),
-                },
-                _ => {
-                    *path.last_mut().unwrap() = "other".to_owned();
-                    request = kind(path);
-                }
-            },
+        let mut asked = self.asked.clone();
+        match (dice.roll(4), &mut asked.request) {
+            // What frees a reservation names no product.
+            (0, request) if !matches!(request, Request::Unreserve { .. }) => asked.product += "'",
+            (
+                2,
+                Request::Allocate { quantity, .. }
+                | Request::Unallocate { quantity, .. }
+                | Request::Reallocate { quantity, .. }
+                | Request::Consume { quantity, .. }
+                | Request::Reserve { quantity, .. }
+                | Request::GiveBack { quantity, .. }
+                | Request::Unreserve { quantity, .. },
+            ) => *quantity += 1,
+            (
+                3,
+                Request::Allocate { path, .. }
+                | Request::Unallocate { path, .. }
+                | Request::Reallocate { path, .. }
+                | Request::Consume { path, .. }
+                | Request::Reserve { path, .. }
+                | Request::GiveBack { path, .. }
+                | Request::Schedule { path, .. },
+            ) => *path.last_mut().unwrap() = "other".to_owned(),
+            (1, request) => *request = kind(path),
+            (_, request) => {
+                *path.last_mut().unwrap() = "other".to_owned();
+                *request = kind(path);
+            }
         }
-        (product, request)
+        asked
     }
 
-    async fn refused(&self, client: &Client, (product, request): &(String, Request)) {
-        let (path, body) = written(&self.id, product, request).unwrap();
+    async fn refused(&self, client: &Client, asked: &Asked) {
+        let (path, body) = asked.written();
         let refused = settle(client, &path, &body).await;
         let is_line = path.ends_with("/bulk");
         assert_eq!(refused.status, if is_line { 207 } else { 422 }, "{path} {body}: {}", refused.text);
@@ -83,10 +92,10 @@ impl First {
 }
 
 async fn ask(clients: &[Client; 2], commands: u64) -> Vec<Arc<First>> {
-    let next = Arc::new(AtomicU64::new(0));
+    let (next, reserved) = (Arc::new(AtomicU64::new(0)), Reserved::default());
     let mut tasks = JoinSet::new();
     for _ in 0..CLIENTS {
-        let (clients, next) = (clients.clone(), Arc::clone(&next));
+        let (clients, next, reserved) = (clients.clone(), Arc::clone(&next), reserved.clone());
         tasks.spawn(async move {
             let mut firsts = Vec::new();
             loop {
@@ -95,11 +104,14 @@ async fn ask(clients: &[Client; 2], commands: u64) -> Vec<Arc<First>> {
                     return firsts;
                 }
                 let mut dice = Dice::new(number);
-                let (id, product) = (number.to_string(), format!("P{}", dice.roll(8)));
-                let request = any_request(&mut dice);
-                let (path, body) = written(&id, &product, &request).unwrap();
+                let product = format!("P{}", dice.roll(8));
+                let asked = Asked::any(&number.to_string(), &product, &reserved, &mut dice);
+                let (path, body) = asked.written();
                 let answer = settle(&clients[dice.roll(2) as usize], &path, &body).await;
-                firsts.push(Arc::new(First { id, product, request, answer }));
+                if answer.status == 200 {
+                    reserved.keep(&asked, &answer.text);
+                }
+                firsts.push(Arc::new(First { asked, answer }));
             }
         });
     }
@@ -133,7 +145,7 @@ async fn ask_again(firsts: &[Arc<First>], client: &Client) {
 async fn every_answer_is_given_again_byte_for_byte_by_whoever_is_asked() {
     let began = Instant::now();
     let Pair { database, programs, clients } = Pair::start().await;
-    let url = url(&database);
+    let serves = service_url(&database);
     let (granted, refused): (Vec<_>, Vec<_>) =
         ask(&clients, scale(500, 50_000)).await.into_iter().partition(|first| first.is_granted());
     assert!(granted.len() > refused.len() / 2, "{} and {}", granted.len(), refused.len());
@@ -144,15 +156,15 @@ async fn every_answer_is_given_again_byte_for_byte_by_whoever_is_asked() {
         program.kill().await;
     }
     let programs = [
-        Program::serve(&["--database-url", &url, "--recent-events-max", "1"]).await,
-        Program::serve(&["--database-url", &url, "--shards", "5"]).await,
+        Program::serve(&["--database-url", &serves, "--recent-events-max", "1"]).await,
+        Program::serve(&["--database-url", &serves, "--shards", "5"]).await,
     ];
     let clients = [Client::new(&programs[0].base), Client::new(&programs[1].base)];
     for client in &clients {
         ask_again(&granted, client).await;
     }
     // By other rules: nothing is available, and no group takes from the shops.
-    let mut document = bicycles();
+    let mut document = document();
     document["allocation"]["availableToAllocate"] = json!("pos.outbound - @iv.@allocated");
     document["dataSources"]["pos"]["readOnly"] = json!(true);
     let changed = clients[0].send(Method::PUT, "configuration", &document).await.unwrap();
@@ -165,7 +177,7 @@ async fn every_answer_is_given_again_byte_for_byte_by_whoever_is_asked() {
     // What was refused left nothing: its id is free for another meaning.
     for first in &refused {
         let free = Request::OnHand { path: texts("1"), deltas: Vec::new(), settle: None };
-        let (path, mut body) = written(&first.id, "Free", &free).unwrap();
+        let (path, mut body) = written(&first.asked.id, "Free", &free, None).unwrap();
         body["quantities"] = json!({"pos": {"outbound": 1}});
         assert_eq!(clients[0].settle(&path, &body).await.status, 200);
     }
@@ -175,5 +187,5 @@ async fn every_answer_is_given_again_byte_for_byte_by_whoever_is_asked() {
         granted.len(),
         began.elapsed()
     );
-    stop_and_verify(programs, &url, granted.len() + refused.len()).await;
+    stop_and_verify(programs, &url(&database), granted.len() + refused.len()).await;
 }

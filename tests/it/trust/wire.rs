@@ -1,17 +1,58 @@
 //! Requests of the naive model as a client sends them, and answers as the model gives them.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use time::{Date, Duration, OffsetDateTime};
+use uuid::Uuid;
 
-use crate::core::wire::exactly;
+use crate::core::wire::{exactly, texts};
 use crate::core::{DIMENSIONS, GROUPS};
 use crate::naive::{Answer, No, ONE, Request};
 
-/// The path and body of a request about a product; `None` where it cannot be sent.
-pub(crate) fn written(id: &str, product: &str, request: &Request) -> Option<(String, Value)> {
+/// A reservation, as who made it was told of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// The id of the event that made it.
+    pub(crate) event: String,
+    pub(crate) path: Vec<String>,
+    /// What the service calls it.
+    pub(crate) name: String,
+}
+
+/// Where a request is about; `made` is the reservation that it frees.
+pub(crate) fn path_of(request: &Request, made: Option<&Made>) -> Vec<String> {
+    match request {
+        Request::Allocate { path, .. }
+        | Request::Unallocate { path, .. }
+        | Request::Reallocate { path, .. }
+        | Request::Consume { path, .. }
+        | Request::Reserve { path, .. }
+        | Request::GiveBack { path, .. }
+        | Request::OnHand { path, .. }
+        | Request::SetOnHand { path, .. }
+        | Request::Schedule { path, .. } => path.clone(),
+        Request::Unreserve { .. } => made.map_or(texts("1/1/1/1"), |made| made.path.clone()),
+    }
+}
+
+/// The day that the model counts days from: that on which the tests began.
+pub(crate) fn first_day() -> Date {
+    static TODAY: OnceLock<Date> = OnceLock::new();
+    *TODAY.get_or_init(|| OffsetDateTime::now_utc().date())
+}
+
+/// The path and body of a request about a product; `None` where it cannot be sent. `made` is the
+/// reservation that it frees, if it is one that there is.
+pub(crate) fn written(
+    id: &str,
+    product: &str,
+    request: &Request,
+    made: Option<&Made>,
+) -> Option<(String, Value)> {
     let (word, path, members) = match request {
         Request::Allocate { path, groups, quantity } => {
             ("allocation/allocate", path, held(groups, *quantity))
@@ -53,7 +94,32 @@ pub(crate) fn written(id: &str, product: &str, request: &Request) -> Option<(Str
             let line = Value::Object(addressed(id, product, path, line));
             return Some((format!("setonhand/{source}/bulk"), json!([line])));
         }
-        Request::Reserve { .. } | Request::GiveBack { .. } | Request::Unreserve { .. } => return None,
+        Request::Reserve { path, measure, quantity, checked } => {
+            ("onhand/reserve", path, reserved(measure, *quantity, *checked))
+        }
+        Request::GiveBack { path, measure, quantity } => {
+            ("onhand/reserve", path, reserved(measure, -quantity, false))
+        }
+        Request::Unreserve { quantity, .. } => {
+            let name = made.map_or(Uuid::nil().to_string(), |made| made.name.clone());
+            let dimensions = object(&DIMENSIONS, &path_of(request, made));
+            // It names no product: that is the reservation's.
+            let body = json!({
+                "id": id, "organizationId": "usmf", "reservationId": name, "dimensions": dimensions,
+                "OffsetQty": decimal(*quantity),
+            });
+            return Some(("onhand/unreserve".to_owned(), body));
+        }
+        Request::Schedule { path, changes } => {
+            let mut days = Map::new();
+            for (day, measure, delta) in changes {
+                let date = (first_day() + Duration::days(*day)).to_string();
+                let (source, measure) = measure.split_once('.')?;
+                days.entry(date).or_insert_with(|| json!({}))[source][measure] = json!(decimal(*delta));
+            }
+            let members = Map::from_iter([("quantitiesByDate".to_owned(), Value::Object(days))]);
+            ("onhand/changeschedule", path, members)
+        }
     };
     Some((word.to_owned(), Value::Object(addressed(id, product, path, members))))
 }
@@ -74,6 +140,16 @@ fn addressed(
 fn held(groups: &[String], quantity: i128) -> Map<String, Value> {
     let quantity = ("quantity".to_owned(), json!(decimal(quantity)));
     Map::from_iter([("groups".to_owned(), object(&GROUPS, groups)), quantity])
+}
+
+fn reserved(measure: &str, quantity: i128, checked: bool) -> Map<String, Value> {
+    let (source, measure) = measure.split_once('.').unwrap();
+    Map::from_iter([
+        ("quantityDataSource".to_owned(), json!(source)),
+        ("modifier".to_owned(), json!(measure)),
+        ("quantity".to_owned(), json!(decimal(quantity))),
+        ("ifCheckAvailForReserv".to_owned(), json!(checked)),
+    ])
 }
 
 fn object(names: &[&str], values: &[String]) -> Value {
@@ -122,6 +198,9 @@ struct Body<'a> {
     #[serde(borrow)]
     available_to_allocate: Option<Number<'a>>,
     reservation_id: Option<&'a str>,
+    /// How much more was to be freed than there was.
+    #[serde(borrow, rename = "totalInvalidOffsetQtyByReservId")]
+    excess: Option<Number<'a>>,
     #[serde(borrow)]
     requested: Option<Number<'a>>,
     #[serde(borrow)]
@@ -129,10 +208,20 @@ struct Body<'a> {
     limited_by: Option<HashMap<String, String>>,
 }
 
-/// What the service answered, as the model says it. A bulk has one line.
-pub(crate) fn read(text: &str) -> Result<Answer, No> {
-    let line = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let body: Body<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {text}"));
+/// The one line of a bulk, or what is none.
+fn line(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
+}
+
+/// What the service calls the reservation that was made or freed.
+pub(crate) fn reservation(text: &str) -> Option<String> {
+    let body: Body<'_> = serde_json::from_str(line(text)).unwrap();
+    body.reservation_id.map(str::to_owned)
+}
+
+/// What the service answered to a request, as the model says it. A bulk has one line.
+pub(crate) fn read(request: &Request, text: &str) -> Result<Answer, No> {
+    let body: Body<'_> = serde_json::from_str(line(text)).unwrap_or_else(|error| panic!("{error}: {text}"));
     let millionths = |number: Number<'_>| {
         let exact = exactly(number.get());
         assert_eq!(exact % ONE, 0, "{number} is finer than a millionth");
@@ -152,9 +241,19 @@ pub(crate) fn read(text: &str) -> Result<Answer, No> {
             balance: body.balance.map(balance),
             source_balance: body.source_balance.map(balance),
             available: exactly(body.available_to_allocate.unwrap().get()),
-            freed: None,
-            reservation: body.reservation_id.is_some(),
+            freed: match request {
+                Request::Unreserve { quantity, .. } => Some(quantity - millionths(body.excess.unwrap())),
+                _ => None,
+            },
+            reservation: body.reservation_id.is_some() && !matches!(request, Request::Unreserve { .. }),
         }),
+        Some("insufficient-available-to-reserve") => Err(No::InsufficientAfr {
+            requested: requested.unwrap(),
+            available: exactly(body.available.unwrap().get()),
+            limited_at: limited_at(),
+        }),
+        Some("nothing-reserved") => Err(No::NothingReserved),
+        Some("unknown-reservation") => Err(No::UnknownReservation),
         Some("insufficient-available-to-allocate") => Err(No::InsufficientAta {
             requested: requested.unwrap(),
             available: exactly(body.available.unwrap().get()),

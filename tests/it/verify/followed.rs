@@ -134,6 +134,11 @@ async fn verify_names_what_was_done_and_is_kept_otherwise() {
             "not stored",
         ),
         (
+            format!("UPDATE activity_place SET first_minute = first_minute + interval '1 hour' WHERE {of_store}"),
+            store,
+            "{0,0,0,3,0}, and begins before",
+        ),
+        (
             format!("UPDATE activity_place SET last_consumed_at = '2020-01-01' WHERE {of_vip}"),
             vip,
             "{10,1,2,0,3} last at 2020",
