@@ -8,7 +8,7 @@ use ringfence::domain::command::Timestamp;
 use ringfence::follow::activity::Activity;
 use ringfence::follow::{Chunk, Follower, Followers};
 use ringfence::store::StoreError;
-use ringfence::telemetry::metrics::Metrics;
+use ringfence::telemetry::metrics::{Metrics, Panics};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};

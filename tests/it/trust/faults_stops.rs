@@ -140,7 +140,8 @@ async fn a_second_signal_under_load_ends_at_once() {
     let times = ["--round-trip-max-ms", "600000", "--request-time-max-ms", "600000"];
     let drain = ["--drain-time-max-ms", "600000"];
     let program =
-        Program::serve(&[&["--database-url", &service_url(&proxy.database)], &times[..], &drain].concat()).await;
+        Program::serve(&[&["--database-url", &service_url(&proxy.database)], &times[..], &drain].concat())
+            .await;
     let client = set_up(&program.base).await;
     proxy.set(Line::Mute);
     let mut open = JoinSet::new();

@@ -134,7 +134,9 @@ async fn verify_names_what_was_done_and_is_kept_otherwise() {
             "not stored",
         ),
         (
-            format!("UPDATE activity_place SET first_minute = first_minute + interval '1 hour' WHERE {of_store}"),
+            format!(
+                "UPDATE activity_place SET first_minute = first_minute + interval '1 hour' WHERE {of_store}"
+            ),
             store,
             "{0,0,0,3,0}, and begins before",
         ),
