@@ -38,7 +38,7 @@ impl Probes {
     ///
     /// # Errors
     /// Why not.
-    pub(super) async fn ready(&self) -> Result<(), Arc<str>> {
+    pub(super) async fn ready(&self) -> Answer {
         let reading = store::read(&self.readers, Sight::Nothing, async |connection| {
             store::is_migrated(connection).await
         });
@@ -74,11 +74,14 @@ impl Probes {
     }
 }
 
+/// That all is well, or why not.
+type Answer = Result<(), Arc<str>>;
+
 /// An answer that all have in common who ask while it is had, and for a while after where it was good.
 struct Lately {
     good_for: Duration,
     /// When the last one was had.
-    last: Mutex<Option<(Instant, Result<(), Arc<str>>)>>,
+    last: Mutex<Option<(Instant, Answer)>>,
 }
 
 impl Lately {
@@ -86,7 +89,7 @@ impl Lately {
         Lately { good_for, last: Mutex::default() }
     }
 
-    async fn ask(&self, question: impl Future<Output = Result<(), StoreError>>) -> Result<(), Arc<str>> {
+    async fn ask(&self, question: impl Future<Output = Result<(), StoreError>>) -> Answer {
         let came = Instant::now();
         // Whoever has it asks. Should they leave, the next does.
         let mut last = self.last.lock().await;
