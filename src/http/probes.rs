@@ -74,7 +74,7 @@ impl Probes {
     }
 }
 
-/// Whether all is well, or why not.
+/// That all is well, or why not.
 type Answer = Result<(), Arc<str>>;
 
 /// An answer that all have in common who ask while it is had, and for a while after where it was good.
