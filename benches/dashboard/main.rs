@@ -1,6 +1,7 @@
-//! What a dashboard costs those who sell: consumes a second of one hot product, with and without
-//! somebody who asks for the analytics of 10,000 balances every second. The real program over a
-//! private PostgreSQL with full durability, over HTTP; with and without take turns, slot by slot.
+//! What those cost who only look on: consumes a second of one hot product, with and without somebody who
+//! asks for the analytics of 10,000 balances every second; then with and without readers of the live feed
+//! who have stopped reading. The real program over a private PostgreSQL with full durability, over HTTP;
+//! with and without take turns, slot by slot.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,24 +29,28 @@ use clap::Parser;
 use ringfence::embedded::Embedded;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use connection::Connection;
+use connection::{Answer, Connection};
 use load::{Body, Client};
 use service::Service;
 
-/// What the consumes a second are to be at least, with the dashboard to without.
+/// What the consumes a second are to be at least, with those who look on to without.
 const TARGET: f64 = 0.95;
 /// Products, and group paths of each.
 const PRODUCTS: usize = 100;
 const PATHS: usize = 100;
+/// Readers of the live feed that do not read.
+const STALLED_READERS: usize = 100;
 
 const CONFIGURATION: &str = r#"{
     "dimensions": ["siteId", "locationId"], "requiredDimensions": 2,
     "dataSources": {"pos": {"measures": ["inbound"]}},
     "allocation": {"groups": ["channel", "shop"], "availableToAllocate": "pos.inbound - @iv.@allocated"}}"#;
 
-/// Measures a sale with and without a dashboard.
+/// Measures a sale with and without those who look on.
 #[derive(Parser)]
 struct Cli {
     /// Pairs of slots, of whose ratios the median is taken.
@@ -96,34 +101,70 @@ async fn measure(cli: Cli, server: PgConnectOptions) {
     });
     let path = "/api/environment/dashboard/allocation/consume";
     let slot = || load::run(service.address, path, cli.clients.into(), time, &consume);
-    let (mut ratios, mut all) = (Vec::new(), [Vec::new(), Vec::new()]);
-    let mut refreshes = Vec::new();
-    for round in 0..cli.rounds {
-        let mut figures = [0.0; 2];
-        // Whoever comes second meets larger tables.
-        for with in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            let dashboard = (with == 1).then(|| tokio::spawn(watch(service.address)));
-            figures[with] = slot().await.accepted_per_second;
-            if let Some(dashboard) = dashboard {
-                dashboard.abort();
-                let _ = dashboard.await;
-                refreshes.push(refresh(&mut Connection::open(service.address).await).await.0);
+    println!("consumes a second, {} pairs of slots of {time:?}, {} clients", cli.rounds, cli.clients);
+    for beside in [Beside::Dashboard, Beside::StalledReaders] {
+        let (mut ratios, mut all) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for round in 0..cli.rounds {
+            let mut figures = [0.0; 2];
+            // Whoever comes second meets larger tables.
+            for with in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+                let looking_on = (with == 1).then(|| beside.start(service.address));
+                figures[with] = slot().await.accepted_per_second;
+                if let Some(mut looking_on) = looking_on {
+                    looking_on.shutdown().await;
+                }
+                all[with].push(figures[with]);
             }
-            all[with].push(figures[with]);
+            ratios.push(figures[1] / figures[0]);
         }
-        ratios.push(figures[1] / figures[0]);
+        let ([without, with], ratio) = (all.map(median), median(ratios));
+        let judgement = if ratio >= TARGET { "met" } else { "missed" };
+        println!("without {without:.0}, with {} {with:.0}", beside.name());
+        println!("ratio {ratio:.3}, of {TARGET}: {judgement}");
     }
-    let [without, with] = all.map(median);
-    let (ratio, refresh) = (median(ratios), median(refreshes));
-    let judgement = if ratio >= TARGET { "met" } else { "missed" };
-    println!(
-        "consumes a second, {} pairs of slots of {time:?}, {} clients, {} balances",
-        cli.rounds,
-        cli.clients,
-        PRODUCTS * PATHS
-    );
-    println!("without {without:.0}, with a dashboard {with:.0}; a refresh takes {:.0} ms", refresh * 1e3);
-    println!("ratio {ratio:.3}, of {TARGET}: {judgement}");
+    let mut refreshes = Vec::new();
+    for _ in 0..cli.rounds {
+        refreshes.push(refresh(&mut Connection::open(service.address).await).await.0);
+    }
+    let balances = PRODUCTS * PATHS;
+    println!("a refresh of {balances} balances takes {:.0} ms when nobody sells", median(refreshes) * 1e3);
+}
+
+/// Who looks on.
+#[derive(Clone, Copy)]
+enum Beside {
+    /// One that asks for the analytics of all balances every second.
+    Dashboard,
+    /// Many that asked for the live feed, and read nothing of it.
+    StalledReaders,
+}
+
+impl Beside {
+    fn name(self) -> String {
+        match self {
+            Beside::Dashboard => format!("a dashboard of {} balances", PRODUCTS * PATHS),
+            Beside::StalledReaders => format!("{STALLED_READERS} readers that do not read"),
+        }
+    }
+
+    fn start(self, address: SocketAddr) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        match self {
+            Beside::Dashboard => _ = tasks.spawn(watch(address)),
+            Beside::StalledReaders => {
+                (0..STALLED_READERS).for_each(|_| _ = tasks.spawn(stall(address)));
+            }
+        }
+        tasks
+    }
+}
+
+/// Asks for the live feed and reads nothing of it, until it is stopped.
+async fn stall(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).await.expect("the service listens");
+    let request = "GET /api/environment/dashboard/events/stream HTTP/1.1\r\nhost: ringfence\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("the connection is open");
+    std::future::pending::<()>().await;
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -168,22 +209,22 @@ async fn allocate(address: SocketAddr) {
     tasks.join_all().await;
 }
 
-/// Asks for the analytics of all balances. Answers how long that took, in seconds, and how many there are.
-async fn refresh(client: &mut Connection) -> (f64, usize) {
+/// Asks for the analytics of all balances. Answers how long that took, in seconds, and what the answer was.
+async fn refresh(client: &mut Connection) -> (f64, Answer<'_>) {
     let began = Instant::now();
     client.body();
     let head = "GET /api/environment/dashboard/allocation/analytics?limit=10000 HTTP/1.1\r\nhost: ringfence\r\ncontent-length: ";
     let answer = client.exchange(head).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let records = answer.body.windows(8).filter(|bytes| bytes == b"\"shop\":\"").count();
-    (began.elapsed().as_secs_f64(), records)
+    (began.elapsed().as_secs_f64(), answer)
 }
 
 /// Waits until all balances are known to the analytics.
 async fn eventually_all(address: SocketAddr) {
     let mut client = Connection::open(address).await;
     let began = Instant::now();
-    while refresh(&mut client).await.1 < PRODUCTS * PATHS {
+    let records = |answer: Answer<'_>| answer.body.windows(8).filter(|bytes| bytes == b"\"shop\":\"").count();
+    while records(refresh(&mut client).await.1) < PRODUCTS * PATHS {
         assert!(
             began.elapsed() < Duration::from_secs(30),
             "the analytics have no {PRODUCTS} × {PATHS} balances"

@@ -253,9 +253,9 @@ impl Known {
                         AS k (environment_id, organization_id, product_id, dimensions, groups, minute, place)
                ), made AS (
                    INSERT INTO activity_place (place_id, environment_id, organization_id, product_id, dimensions, groups,
-                                               totals, minute)
+                                               totals, minute, first_minute)
                    SELECT place_id, environment_id, organization_id, product_id, dimensions::text[], groups::text[],
-                          $7::text::numeric[], minute
+                          $7::text::numeric[], minute, minute
                    FROM spot
                )
                SELECT place AS "place!", place_id AS "place_id!" FROM spot"#,
@@ -303,16 +303,21 @@ impl Known {
         )
         .execute(&mut *connection)
         .await?;
-        let ids: Vec<i64> = self.0.values().map(|place| place.id).collect();
+        let (ids, firsts): (Vec<i64>, Vec<OffsetDateTime>) =
+            self.0.values().map(|place| (place.id, text::time(place.first.start()))).unzip();
+        // A first minute that is unknown stays so.
         sqlx::query!(
-            "UPDATE activity_place p SET minute = r.minute, totals = r.totals::numeric[], last_consumed_at = r.last_consumed_at
-             FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[])
-                  AS r (place_id, minute, totals, last_consumed_at)
+            "UPDATE activity_place p
+             SET minute = r.minute, totals = r.totals::numeric[], last_consumed_at = r.last_consumed_at,
+                 first_minute = CASE WHEN p.first_minute > r.first THEN r.first ELSE p.first_minute END
+             FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+                  AS r (place_id, minute, totals, last_consumed_at, first)
              WHERE p.place_id = r.place_id",
             &ids,
             &latest.minutes,
             &latest.totals,
             &latest.last_consumed as &[Option<OffsetDateTime>],
+            &firsts,
         )
         .execute(connection)
         .await?;

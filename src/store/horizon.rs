@@ -47,7 +47,7 @@ impl Horizon {
         if last == before {
             return Ok(last);
         }
-        if !all_ended(connection, within).await? {
+        if !is_settled(connection, within).await? {
             let taken = follow::furthest(connection).await?;
             // A server that took over may have given fewer ids than the one before.
             return Ok(before.max(taken).min(last));
@@ -68,8 +68,12 @@ pub async fn last_id(connection: &mut PgConnection) -> Result<i64, StoreError> {
     Ok(if sequence.is_called { sequence.last_value } else { 0 })
 }
 
-/// Waits until all transactions have ended that write to the ledger now.
-async fn all_ended(connection: &mut PgConnection, within: Duration) -> Result<bool, StoreError> {
+/// Waits until all transactions have ended that write to the ledger now: then whatever has a lower id
+/// than an event that could be seen before is there, or never will be. Answers whether they did in time.
+///
+/// # Errors
+/// When the database does not answer.
+pub(super) async fn is_settled(connection: &mut PgConnection, within: Duration) -> Result<bool, StoreError> {
     let begun = Instant::now();
     let mut open = writers(connection).await?;
     while !open.is_empty() {

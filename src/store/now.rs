@@ -16,7 +16,10 @@ use super::{StoreError, schedule, state, text};
 /// numbers would be read as floats by many, and need not be exact.
 #[derive(Deserialize)]
 enum Part {
-    Event(i64),
+    Last {
+        event: i64,
+        unsettled: i64,
+    },
     Node {
         at: Vec<String>,
         version: i64,
@@ -42,9 +45,21 @@ enum Part {
     },
 }
 
-/// Reads a product right after the last of its events, whatever is written meanwhile: one statement
-/// sees one moment. Reservations that hold nothing any more are left out. `None` where the product
-/// has no events.
+/// A product at the moment of the statement that read it.
+pub(super) struct Standing {
+    /// The last of its events that could be seen.
+    pub event_id: i64,
+    /// How many of its events could be seen behind the one up to which the ledger was settled. Who
+    /// wrote at another place of it, on another instance, may still commit one of a lower id than
+    /// [`Standing::event_id`]: then this is what is there too few of.
+    pub unsettled: i64,
+    /// What it holds.
+    pub stock: Stock,
+}
+
+/// Reads a product as it stands, whatever is written meanwhile: one statement sees one moment. The
+/// ledger is known to be settled up to an event. Reservations that hold nothing any more are left
+/// out. `None` where the product has no events.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when a measure is newer than the configuration; else when the database
@@ -53,11 +68,15 @@ pub(super) async fn product(
     connection: &mut PgConnection,
     key: &ProductKey,
     configuration: &Configuration,
-) -> Result<Option<(i64, Stock)>, StoreError> {
+    settled: i64,
+) -> Result<Option<Standing>, StoreError> {
     let [environment, organization, product] = key.as_strs();
     let parts = sqlx::query_scalar!(
-        r#"(SELECT json_build_object('Event', event_id)::text AS "part!" FROM ledger
-            WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3
+        r#"(SELECT json_build_object('Last', json_build_object('event', event_id, 'unsettled', (
+                       SELECT count(*) FROM ledger
+                       WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 AND event_id > $4
+                   )))::text AS "part!"
+            FROM ledger WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3
             ORDER BY event_id DESC LIMIT 1)
            UNION ALL
            SELECT json_build_object('Node', json_build_object('at', dimensions, 'version', version,
@@ -80,6 +99,7 @@ pub(super) async fn product(
         environment,
         organization,
         product,
+        settled,
     )
     .fetch_all(connection)
     .await?;
@@ -88,17 +108,17 @@ pub(super) async fn product(
     for part in parts {
         let unreadable = |why| StoreError::Rejected(format!("what is kept of {key:?}: {part}: {why}"));
         match serde_json::from_str(&part).map_err(unreadable)? {
-            Part::Event(event_id) => last = Some(event_id),
+            Part::Last { event, unsettled } => last = Some((event, unsettled)),
             part => add(&mut stock, part, configuration)?,
         }
     }
-    Ok(last.map(|event_id| (event_id, stock)))
+    Ok(last.map(|(event_id, unsettled)| Standing { event_id, unsettled, stock }))
 }
 
 fn add(stock: &mut Stock, part: Part, configuration: &Configuration) -> Result<(), StoreError> {
     let path = |at: &[String]| DimensionPath::new(text::values(at));
     match part {
-        Part::Event(_) => {}
+        Part::Last { .. } => {}
         Part::Node { at, version, own, total, set } => {
             let node = stock.nodes.entry(path(&at)).or_default();
             // Its balances may have come before it.

@@ -4,8 +4,13 @@
 //! events led there. Who is behind replays, as the books have gone on: from the snapshot before, by
 //! the events of the product that came since. So does a product of which nothing is noted yet in
 //! `snapshot_due`, or that was due before: what came until then is not to stay without.
+//!
+//! The books are ahead of what is settled, and an event may be missing in them that another instance
+//! commits late, at a place that has nothing to do with those of later events. So a copy is kept only
+//! when, once all are settled, there are as many events up to it as there were for the copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -18,13 +23,15 @@ use crate::domain::snapshot::{self, ENTRIES_MAX, due_at, entries};
 use super::past::{PAGE_EVENTS, Product};
 use super::replay::Rules;
 use super::state::Keys;
-use super::{StoreError, configuration, now};
+use super::{StoreError, configuration, horizon, now};
 
 /// Most events that are replayed, or entries that are copied, for one chunk of the ledger, about: a
 /// second's work or less.
 const READ_MAX: u64 = 50_000;
 /// Events of a piece of the ledger. As many as there are pieces, where there are 10^7 events.
 const PIECE_EVENTS: i64 = 4_096;
+/// Longest wait until what was copied is settled. As a rule it takes a batch, a few milliseconds.
+const SETTLED_WITHIN: Duration = Duration::from_millis(200);
 
 /// The last snapshot of a product up to an event: its own event, and the text.
 pub(super) async fn nearest(
@@ -106,9 +113,18 @@ pub enum Source {
 /// What is written of a chunk of the ledger.
 #[derive(Default)]
 struct Taken {
-    snapshots: Vec<(ProductKey, i64, String)>,
+    snapshots: Vec<Taking>,
     /// Of each product: how many events came since its last snapshot, and at how many the next is due.
     due: Vec<(ProductKey, i64, i64)>,
+}
+
+/// A snapshot that may be written.
+struct Taking {
+    key: ProductKey,
+    event_id: i64,
+    /// How many events are in it that were not settled.
+    unsettled: i64,
+    text: String,
 }
 
 /// Takes the snapshots that fall due with the events behind one and up to another. In a transaction
@@ -125,7 +141,8 @@ pub async fn follow(
 ) -> Result<(), StoreError> {
     let touched = touched(connection, after, until).await?;
     let Some(earliest) = touched.iter().map(|one| one.earliest).min() else { return Ok(()) };
-    let taken = take(connection, &touched, until, (source, events_min)).await?;
+    let mut taken = take(connection, &touched, until, (source, events_min)).await?;
+    keep_whole(connection, &mut taken, until).await?;
     write(connection, &taken).await?;
     let events = touched.iter().map(|one| one.events).sum();
     cut(connection, (after, until), events, earliest).await
@@ -245,7 +262,7 @@ impl<'a> Reads<'a> {
         connection: &mut PgConnection,
         key: &'a ProductKey,
         (source, until): (Source, i64),
-        snapshots: &mut Vec<(ProductKey, i64, String)>,
+        snapshots: &mut Vec<Taking>,
     ) -> Result<(i64, i64), StoreError> {
         let environment = key.environment.as_str();
         if !self.rules.contains_key(environment) {
@@ -256,13 +273,15 @@ impl<'a> Reads<'a> {
         }
         let Some((configuration, rules)) = self.rules.get_mut(environment) else { return Ok((0, 0)) };
         if source == Source::Books {
-            let Some((event_id, stock)) = now::product(connection, key, configuration).await? else {
+            let Some(standing) = now::product(connection, key, configuration, until).await? else {
                 return Ok((0, self.events_min as i64));
             };
+            let now::Standing { event_id, unsettled, stock } = standing;
             let entries = entries(&stock);
             self.left = self.left.saturating_sub(entries);
             if entries <= ENTRIES_MAX {
-                snapshots.push((key.clone(), event_id, snapshot::write(&stock)));
+                let text = snapshot::write(&stock);
+                snapshots.push(Taking { key: key.clone(), event_id, unsettled, text });
             }
             return Ok((0, due_at(entries, self.events_min) as i64));
         }
@@ -272,7 +291,8 @@ impl<'a> Reads<'a> {
             let due_at = due_at(entries(&product.stock), self.events_min);
             if since >= due_at {
                 if entries(&product.stock) <= ENTRIES_MAX {
-                    snapshots.push((key.clone(), product.event_id, snapshot::write(&product.stock)));
+                    let (event_id, text) = (product.event_id, snapshot::write(&product.stock));
+                    snapshots.push(Taking { key: key.clone(), event_id, unsettled: 0, text });
                 }
                 since = 0;
             }
@@ -291,11 +311,54 @@ impl<'a> Reads<'a> {
     }
 }
 
+/// Drops copies that lack an event. Their products stay due, and are replayed with their next event.
+async fn keep_whole(
+    connection: &mut PgConnection,
+    taken: &mut Taken,
+    settled: i64,
+) -> Result<(), StoreError> {
+    let unsettled = |one: &Taking| one.unsettled > 0;
+    if !taken.snapshots.iter().any(unsettled) {
+        return Ok(());
+    }
+    let all_there = horizon::is_settled(connection, SETTLED_WITHIN).await?;
+    let mut broken = BTreeSet::new();
+    for one in taken.snapshots.iter().filter(|one| unsettled(one)) {
+        if !all_there || events(connection, &one.key, (settled, one.event_id)).await? != one.unsettled {
+            broken.insert(one.key.clone());
+        }
+    }
+    taken.snapshots.retain(|one| !broken.contains(&one.key));
+    for (_, events, due_at) in taken.due.iter_mut().filter(|(key, ..)| broken.contains(key)) {
+        *events = *due_at;
+    }
+    Ok(())
+}
+
+/// How many events a product has behind one event and up to another.
+async fn events(
+    connection: &mut PgConnection,
+    key: &ProductKey,
+    (after, until): (i64, i64),
+) -> Result<i64, StoreError> {
+    let [environment, organization, product] = key.as_strs();
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM ledger
+           WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 AND event_id > $4 AND event_id <= $5"#,
+        environment,
+        organization,
+        product,
+        after,
+        until,
+    );
+    Ok(count.fetch_one(connection).await?)
+}
+
 async fn write(connection: &mut PgConnection, taken: &Taken) -> Result<(), StoreError> {
-    let keys: Vec<ProductKey> = taken.snapshots.iter().map(|(key, ..)| key.clone()).collect();
+    let keys: Vec<ProductKey> = taken.snapshots.iter().map(|one| one.key.clone()).collect();
     let columns = Keys::of(&keys);
     let (event_ids, texts): (Vec<i64>, Vec<&str>) =
-        taken.snapshots.iter().map(|(_, event_id, text)| (*event_id, text.as_str())).unzip();
+        taken.snapshots.iter().map(|one| (one.event_id, one.text.as_str())).unzip();
     sqlx::query!(
         "INSERT INTO snapshot (environment_id, organization_id, product_id, event_id, stock)
          SELECT s.environment_id, s.organization_id, s.product_id, s.event_id, s.stock::json

@@ -432,7 +432,7 @@ async fn age_all(service: &Service, by: i64) {
     records(service, "").await;
     let mut connection = PgConnection::connect_with(&unguarded(&service.database)).await.unwrap();
     let statement = format!(
-        "UPDATE activity SET minute = minute - interval '{0} us'; UPDATE activity_place SET minute = minute - interval '{0} us'",
+        "UPDATE activity SET minute = minute - interval '{0} us'; UPDATE activity_place SET minute = minute - interval '{0} us', first_minute = first_minute - interval '{0} us'",
         by
     );
     connection.execute(AssertSqlSafe(statement)).await.unwrap();

@@ -53,7 +53,7 @@ impl Service {
         let mut connection = PgConnection::connect_with(&self.database).await.unwrap();
         for statement in [
             "UPDATE activity SET minute = minute - interval '2 hours'",
-            "UPDATE activity_place SET minute = minute - interval '2 hours'",
+            "UPDATE activity_place SET minute = minute - interval '2 hours', first_minute = first_minute - interval '2 hours'",
         ] {
             sqlx::query(statement).execute(&mut connection).await.unwrap();
         }

@@ -1,13 +1,14 @@
 //! Snapshots are taken while the service works, and held against the ledger.
 
 use ringfence::domain::snapshot::EVENTS_MIN;
+use ringfence::store::snapshots::Source;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use crate::requests::{allocation, changed, stock};
-use crate::support::{Service, eventually};
+use crate::support::{Service, bicycles, database, eventually};
 
-use super::{alone, ask, connect, follow, questions, run, snapshots};
+use super::{alone, ask, connect, follow, follow_by, last_event, questions, run, snapshots};
 
 /// Posts so many on-hand changes of the bicycle, in bulks.
 async fn post(service: &Service, name: &str, events: u64) {
@@ -38,6 +39,13 @@ async fn the_service_takes_snapshots_and_takes_them_again_where_they_are_gone() 
         eventually("a snapshot", async || snapshots(&mut connection, "Bike").await == round).await;
     }
     post(&service, "few", 10).await;
+    // What is noted of the few is to go with the rest below, not to come after it.
+    let last = last_event(&mut connection).await;
+    let reached = "SELECT reached_event_id FROM follower WHERE name = 'snapshots'";
+    eventually("they are taken", async || {
+        sqlx::query_scalar::<_, i64>(reached).fetch_one(&mut connection).await.unwrap() == last
+    })
+    .await;
     assert_eq!(longest_gap(&mut connection).await, EVENTS_MIN as i64);
     let point = json!(EVENTS_MIN * 2 + 5);
     let before = ask(&service, "test", &questions()[4], Some(point.clone())).await.text;
@@ -142,4 +150,84 @@ async fn verify_names_a_snapshot_that_is_not_what_the_ledger_gives() {
     run(&mut connection, "UPDATE snapshot SET environment_id = 'ghost' WHERE event_id = 8").await;
     let report = ringfence::verify::verify(&mut connection).await.unwrap();
     assert_eq!(report.differences, ["environment ghost: is not there, but has 1 rows in snapshot"]);
+}
+
+/// At another site than the red bicycle: who changes one has nothing to do with who changes the other.
+fn elsewhere(body: Value) -> Value {
+    changed(body, json!({"dimensions": {"siteId": "2", "locationId": "21"}}))
+}
+
+/// Waits until a connection asks who still writes to the ledger.
+async fn waits_for_writers(watching: &mut PgConnection, copier: i32) {
+    let asks = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND query LIKE 'SELECT virtualtransaction%')";
+    eventually("it waits for writers", async || {
+        sqlx::query_scalar::<_, bool>(asks).bind(copier).fetch_one(&mut *watching).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_of_the_books_that_lacks_an_event_which_commits_late_is_not_kept() {
+    let database = database().await;
+    let one = Service::start_on(database.clone(), &[]).await;
+    let other = Service::start_on(database.clone(), &[]).await;
+    assert_eq!(one.configure(bicycles()).await.status, 200);
+    let (mut connection, mut watching) = (alone(&one).await, connect(&one).await);
+    let copier: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+    for is_settled_in_time in [true, false] {
+        let name = |what: &str| format!("{what} {is_settled_in_time}");
+        one.grant("onhand", elsewhere(stock(&name("in"), 10))).await;
+        one.grant("allocation/allocate", elsewhere(allocation(&name("first"), "Online", 1))).await;
+        let settled = follow(&mut connection, 0, 1).await;
+        run(&mut connection, "UPDATE snapshot_due SET events = due_at - 1").await;
+        // The balance is the last that is written: who waits for it has an event id.
+        let mut in_the_way = PgConnection::connect_with(&database).await.unwrap();
+        let mut holding = in_the_way.begin().await.unwrap();
+        sqlx::query("SELECT FROM balance FOR UPDATE").execute(&mut *holding).await.unwrap();
+        let late = other.post("allocation/allocate", elsewhere(allocation(&name("late"), "Online", 2)));
+        let ((), answer) = tokio::join!(
+            async {
+                let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN
+                               (SELECT pid FROM pg_locks WHERE relation = 'ledger'::regclass AND mode = 'RowExclusiveLock')";
+                eventually("it waits", async || {
+                    sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.unwrap() > 0
+                })
+                .await;
+                one.grant("onhand", stock(&name("early"), 5)).await;
+                let copying = follow_by(&mut connection, (settled - 1, settled), Source::Books, 1);
+                match is_settled_in_time {
+                    // It commits while the copy waits until all is settled, and so behind the copy.
+                    true => {
+                        _ = tokio::join!(copying, async {
+                            waits_for_writers(&mut watching, copier).await;
+                            holding.commit().await.unwrap();
+                        })
+                    }
+                    false => {
+                        copying.await;
+                        holding.commit().await.unwrap();
+                    }
+                }
+            },
+            late
+        );
+        let late = answer.json()["eventId"].as_i64().unwrap();
+        assert!(settled < late && late < last_event(&mut connection).await, "it came late");
+        one.verify().await;
+        let beyond = async |connection: &mut PgConnection| -> i64 {
+            let count = sqlx::query_scalar("SELECT count(*) FROM snapshot WHERE event_id > $1").bind(settled);
+            count.fetch_one(connection).await.unwrap()
+        };
+        assert_eq!(beyond(&mut connection).await, 0, "nothing was kept of it");
+        // Its product is still due, and is replayed.
+        for index in 0..4 {
+            one.grant("onhand", stock(&name(&format!("next {index}")), 1)).await;
+        }
+        let last = last_event(&mut connection).await;
+        follow_by(&mut connection, (settled, last), Source::Books, 1).await;
+        assert!(beyond(&mut connection).await > 0);
+        one.verify().await;
+    }
+    one.stop().await;
+    other.stop().await;
 }
