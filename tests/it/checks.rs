@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::process::{Program, command, run, run_ringfence};
+use super::process::{Program, command, ringfence, run, run_ringfence};
 use super::raw::{begin, head};
 use super::requests::problem;
 use super::support::{SERVICE_ROLE, Service, as_service, database, empty_database, url};
@@ -70,7 +70,8 @@ async fn warned(database: &PgConnectOptions) -> Vec<&'static str> {
     let check = ["serve", "--check", "--listen", "127.0.0.1:0", "--database-url", &database];
     let checked = run_ringfence(&check).await;
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
-    let served = Program::serve(&["--database-url", &database]).await;
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database];
+    let served = Program::start_as_anybody(ringfence(&serve)).await;
     let (started, of) = (served.log(), |log: &str| {
         let warned = ["row-level security", "pg_read_all_stats"].into_iter();
         warned.filter(|what| log.matches(what).count() == 1).collect::<Vec<_>>()
