@@ -85,9 +85,9 @@ pub async fn read(
 ) -> Result<Option<Versioned>, StoreError> {
     let row = sqlx::query!(
         r#"SELECT c.version, c.document::text AS "document!", c.measures
-           FROM environment e
-           JOIN configuration c ON c.environment_id = e.environment_id AND c.version = coalesce($2, e.version)
-           WHERE e.environment_id = $1"#,
+           FROM configuration c
+           WHERE c.environment_id = $1
+             AND c.version = (SELECT coalesce($2, e.version) FROM environment e WHERE e.environment_id = $1)"#,
         environment,
         version,
     )

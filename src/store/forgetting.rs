@@ -109,10 +109,11 @@ impl Page<'_> {
             "DELETE FROM lane l USING unnest($2::text[], $3::text[], $4::text[]) AS k (webhook, organization_id, product_id)
              WHERE l.environment_id = $1 AND l.webhook = k.webhook AND l.organization_id = k.organization_id
                AND l.product_id = k.product_id
-               AND NOT EXISTS (SELECT FROM delivery d
-                               WHERE d.environment_id = $1 AND d.webhook = l.webhook
-                                 AND d.organization_id = l.organization_id AND d.product_id = l.product_id
-                                 AND d.state = 'pending')",
+               -- Looked up for each, and never joined.
+               AND (SELECT NOT EXISTS (SELECT FROM delivery d
+                                       WHERE d.environment_id = $1 AND d.webhook = l.webhook
+                                         AND d.organization_id = l.organization_id AND d.product_id = l.product_id
+                                         AND d.state = 'pending'))",
             self.environment,
             &webhooks,
             &organizations,

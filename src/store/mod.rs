@@ -148,9 +148,10 @@ pub enum Isolation {
 /// What every connection of the service is set to.
 ///
 /// Plans: a statement is planned when its tables may still be empty, and the plan is kept.
-/// Every statement of the command path looks rows up by their keys, so nothing else is
-/// allowed; otherwise a plan made for an empty table would scan a full one. And a plan by
-/// keys is as good for any parameters, so none is made anew for each.
+/// Every statement looks rows up by their whole keys and reads them in the order of an index,
+/// so nothing else is allowed; otherwise a plan made for an empty table would scan a full one, or
+/// sort it for its last row. And a plan by keys is as good for any parameters, so none is made
+/// anew for each.
 pub fn connection_options(
     options: PgConnectOptions,
     isolation: Isolation,
@@ -163,6 +164,10 @@ pub fn connection_options(
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_material", "off"),
+            ("enable_sort", "off"),
+            ("enable_incremental_sort", "off"),
             ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
             ("statement_timeout", timeout.as_str()),

@@ -135,7 +135,7 @@ pub async fn over_allocated(
         terms.map(|(slot, coefficient)| (slot.index() as i64 + 1, coefficient.to_string())).unzip();
     let row = sqlx::query!(
         r#"WITH page AS MATERIALIZED (
-               SELECT organization_id, product_id, dimensions, total FROM stock_node
+               SELECT organization_id, product_id, dimensions, total FROM seen_stock_node
                WHERE environment_id = $1 AND (organization_id, product_id, dimensions) > ($2, $3, $4)
                ORDER BY environment_id, organization_id, product_id, dimensions LIMIT $5
            ), last AS (

@@ -122,7 +122,8 @@ pub async fn balances(
     let after = Columns::of(after.into_iter());
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT organization_id, product_id, dimensions, groups FROM balance
+        r#"SELECT organization_id AS "organization_id!", product_id AS "product_id!", dimensions AS "dimensions!", groups AS "groups!"
+           FROM seen_balance
            WHERE environment_id = $1
              AND (organization_id, product_id, dimensions, groups) > ($2, $3, $4::text::text[], $5::text::text[])
            ORDER BY environment_id, organization_id, product_id, dimensions, groups LIMIT $6"#,
@@ -151,7 +152,9 @@ pub async fn nodes(
     let after = Columns::of(after.into_iter());
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT organization_id, product_id, dimensions, '{}'::text[] AS "groups!" FROM stock_node
+        r#"SELECT organization_id AS "organization_id!", product_id AS "product_id!", dimensions AS "dimensions!",
+                  '{}'::text[] AS "groups!"
+           FROM seen_stock_node
            WHERE environment_id = $1 AND (organization_id, product_id, dimensions) > ($2, $3, $4::text::text[])
            ORDER BY environment_id, organization_id, product_id, dimensions LIMIT $5"#,
         environment,
@@ -179,7 +182,8 @@ pub async fn places(
     let after = Columns::of(after.into_iter());
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT organization_id, product_id, dimensions, groups FROM activity_place
+        r#"SELECT organization_id AS "organization_id!", product_id AS "product_id!", dimensions AS "dimensions!", groups AS "groups!"
+           FROM seen_activity_place
            WHERE environment_id = $1
              AND (organization_id, product_id, dimensions, groups) > ($2, $3, $4::text::text[], $5::text::text[])
            ORDER BY environment_id, organization_id, product_id, dimensions, groups LIMIT $6"#,

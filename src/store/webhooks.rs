@@ -228,11 +228,12 @@ pub async fn deliveries(
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT d.sequence, n.message_id, d.state, d.attempts, d.attempted_at, d.status, d.error, n.payload,
-                  CASE WHEN d.state = 'pending' THEN l.due_at END AS due_at
+                  CASE WHEN d.state = 'pending'
+                       THEN (SELECT l.due_at FROM lane l
+                             WHERE l.environment_id = d.environment_id AND l.webhook = d.webhook
+                               AND l.organization_id = d.organization_id AND l.product_id = d.product_id) END AS due_at
            FROM delivery d
            JOIN notice n ON n.sequence = d.sequence
-           LEFT JOIN lane l ON l.environment_id = d.environment_id AND l.webhook = d.webhook
-             AND l.organization_id = d.organization_id AND l.product_id = d.product_id
            WHERE d.environment_id = $1 AND d.webhook = $2 AND d.sequence < $4 AND ($3::text IS NULL OR d.state = $3)
            ORDER BY d.sequence DESC LIMIT $5"#,
         environment,

@@ -51,6 +51,7 @@ mod openapi;
 mod outages;
 mod partitions;
 mod paths;
+mod plans;
 mod problem_order;
 mod problems;
 mod process;
