@@ -17,6 +17,9 @@ mod connection;
 #[path = "../growth/load.rs"]
 #[allow(dead_code, reason = "another benchmark needs more of it")]
 mod load;
+#[path = "../flash_sale/processor.rs"]
+#[allow(dead_code, reason = "another benchmark needs more of it")]
+mod processor;
 #[path = "../growth/service.rs"]
 #[allow(dead_code, reason = "another benchmark needs more of it")]
 mod service;
@@ -62,6 +65,9 @@ struct Cli {
     /// Clients that sell.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
+    /// Only those who look on in this way.
+    #[arg(long)]
+    only: Option<Beside>,
     /// What cargo says.
     #[arg(long, hide = true)]
     bench: bool,
@@ -101,15 +107,19 @@ async fn measure(cli: Cli, server: PgConnectOptions) {
     });
     let path = "/api/environment/dashboard/allocation/consume";
     let slot = || load::run(service.address, path, cli.clients.into(), time, &consume);
+    let only = cli.only;
     println!("consumes a second, {} pairs of slots of {time:?}, {} clients", cli.rounds, cli.clients);
-    for beside in [Beside::Dashboard, Beside::StalledReaders] {
+    for beside in Beside::ALL.into_iter().filter(|beside| only.is_none_or(|only| only == *beside)) {
         let (mut ratios, mut all) = (Vec::new(), [Vec::new(), Vec::new()]);
+        let mut spent = [Vec::new(), Vec::new()];
         for round in 0..cli.rounds {
             let mut figures = [0.0; 2];
             // Whoever comes second meets larger tables.
             for with in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
                 let looking_on = (with == 1).then(|| beside.start(service.address));
+                let before = Spent::until_now(&service);
                 figures[with] = slot().await.accepted_per_second;
+                spent[with].push(Spent::until_now(&service).since(before));
                 if let Some(mut looking_on) = looking_on {
                     looking_on.shutdown().await;
                 }
@@ -121,6 +131,13 @@ async fn measure(cli: Cli, server: PgConnectOptions) {
         let judgement = if ratio >= TARGET { "met" } else { "missed" };
         println!("without {without:.0}, with {} {with:.0}", beside.name());
         println!("ratio {ratio:.3}, of {TARGET}: {judgement}");
+        for (name, spent) in ["without", "with"].into_iter().zip(spent) {
+            let [service, load, others] =
+                [0, 1, 2].map(|of| median(spent.iter().map(|spent| spent.0[of]).collect()));
+            println!(
+                "{name}: processors busy by the service {service:.2}, the load {load:.2}, others {others:.2}"
+            );
+        }
     }
     let mut refreshes = Vec::new();
     for _ in 0..cli.rounds {
@@ -130,8 +147,26 @@ async fn measure(cli: Cli, server: PgConnectOptions) {
     println!("a refresh of {balances} balances takes {:.0} ms when nobody sells", median(refreshes) * 1e3);
 }
 
+/// Processor seconds: of the service, of this program, of everybody else, most of all PostgreSQL; and when.
+struct Spent([f64; 3], Instant);
+
+impl Spent {
+    fn until_now(service: &Service) -> Spent {
+        let service = processor::of_process(&service.process.id().to_string());
+        let load = processor::of_this_thread();
+        let others = processor::of_the_machine().saturating_sub(service + load);
+        Spent([service, load, others].map(|time| time.as_secs_f64()), Instant::now())
+    }
+
+    /// Processors that were busy in between.
+    fn since(self, before: Spent) -> Spent {
+        let seconds = (self.1 - before.1).as_secs_f64();
+        Spent([0, 1, 2].map(|of| (self.0[of] - before.0[of]) / seconds), self.1)
+    }
+}
+
 /// Who looks on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Beside {
     /// One that asks for the analytics of all balances every second.
     Dashboard,
@@ -140,6 +175,8 @@ enum Beside {
 }
 
 impl Beside {
+    const ALL: [Beside; 2] = [Beside::Dashboard, Beside::StalledReaders];
+
     fn name(self) -> String {
         match self {
             Beside::Dashboard => format!("a dashboard of {} balances", PRODUCTS * PATHS),

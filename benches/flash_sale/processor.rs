@@ -7,7 +7,12 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// What this thread spent.
 pub fn of_this_thread() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux");
+    of_process("thread-self")
+}
+
+/// What a process spent, all its threads together.
+pub fn of_process(id: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("Linux");
     // The name before the last bracket may have anything in it; user and system time are the
     // twelfth and thirteenth field after it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();

@@ -13,7 +13,7 @@ pub struct Service {
     /// From its start to the line that it listens.
     pub listened_after: Duration,
     pub began: Instant,
-    process: Child,
+    pub process: Child,
 }
 
 impl Service {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
@@ -21,14 +22,13 @@ use super::commands::{Asked, Line, Unreadable};
 use super::keyring::Keyring;
 use super::problem::Problem;
 use super::rates::Rates;
-use super::rules::{Narrowed, Rule, Rules};
-use super::{Environment, Shared, openapi};
+use super::rules::{self, Narrowed, Rule};
+use super::{Admitted, Environment, Shared};
 
 /// Lets requests in, where authentication is on.
 pub(super) struct Access {
     keyring: Keyring,
     tokens: Option<Tokens>,
-    rules: Rules,
 }
 
 /// Who is asking, as far as an environment goes.
@@ -71,10 +71,10 @@ impl Caller {
     }
 
     /// Whom its requests are counted for: one of the environment's keys, or whoever has the token.
-    pub(super) fn counted_as(&self, environment: &str) -> String {
+    pub(super) fn counted_as(&self, environment: &str) -> Cow<'_, str> {
         match self {
-            Caller::Key(found) => found.key.prefix.clone(),
-            Caller::Token(token, _) => format!("{environment}/{}", token.name),
+            Caller::Key(found) => Cow::Borrowed(&found.key.prefix),
+            Caller::Token(token, _) => Cow::Owned(format!("{environment}/{}", token.name)),
         }
     }
 
@@ -109,7 +109,7 @@ const FOREIGN: &str = "the key is not for this environment";
 
 impl Access {
     pub(super) fn new(readers: Readers) -> Access {
-        Access { keyring: Keyring::new(readers), tokens: None, rules: Rules::of(&openapi()) }
+        Access { keyring: Keyring::new(readers), tokens: None }
     }
 
     pub(super) fn with_tokens(self, tokens: Tokens) -> Access {
@@ -126,7 +126,7 @@ impl Access {
         rates: Option<&Rates>,
     ) -> Result<Caller, Problem> {
         let text = bearer(&parts.headers).ok_or(Problem::Unauthenticated(MISSING))?;
-        let rule = self.rules.find(current_route(), &parts.method);
+        let rule = rules::find(current_route(), &parts.method);
         let rule = rule.ok_or_else(|| Problem::Forbidden("nobody may do this".to_owned()))?;
         let caller = match &self.tokens {
             // A key has no points.
@@ -141,7 +141,7 @@ impl Access {
         };
         let mut caller = caller.ok_or_else(|| Problem::Forbidden(FOREIGN.to_owned()))?;
         if let Some(rates) = rates {
-            rates.admit(environment, Some(&caller), &parts.method, parts.uri.path())?;
+            rates.admit(environment, Some(&caller), Some(rule), parts.uri.path())?;
         }
         if rule.narrowed != Narrowed::Command {
             // Nothing else would notice that the key was revoked.
@@ -239,39 +239,22 @@ impl From<Outside> for Problem {
     }
 }
 
-/// The caller of a request that was let in before its body was read.
-#[derive(Clone)]
-struct Admitted(Option<Caller>);
-
 impl Shared {
-    /// Lets a request to an environment in, once; answers who is asking, where that matters.
-    pub(super) async fn admit(
-        &self,
-        parts: &mut Parts,
-        environment: &str,
-    ) -> Result<Option<Caller>, Problem> {
-        if !self.admits() {
-            return Ok(None);
-        }
-        if let Some(Admitted(caller)) = parts.extensions.get() {
-            return Ok(caller.clone());
-        }
+    /// Lets a request to the environment that its path names in.
+    pub(super) async fn admit(&self, parts: &mut Parts) -> Result<Admitted, Problem> {
+        let words = RawPathParams::from_request_parts(parts, self).await.map_err(|_| Problem::NotFound)?;
+        let id = words.iter().next().map(|(_, id)| id.to_owned()).ok_or(Problem::NotFound)?;
         let rates = self.rates.as_ref();
         let caller = match (&self.access, rates) {
-            (Some(access), _) => Some(access.admit(parts, environment, rates).await?),
+            (Some(access), _) => Some(access.admit(parts, &id, rates).await?),
             (None, Some(rates)) => {
-                rates.admit(environment, None, &parts.method, parts.uri.path())?;
+                let rule = rules::find(current_route(), &parts.method);
+                rates.admit(&id, None, rule, parts.uri.path())?;
                 None
             }
             (None, None) => None,
         };
-        parts.extensions.insert(Admitted(caller.clone()));
-        Ok(caller)
-    }
-
-    /// Whether there is anything to be asked before a request is let in.
-    pub(super) fn admits(&self) -> bool {
-        self.access.is_some() || self.rates.is_some()
+        Ok(Admitted { id, caller })
     }
 
     /// Counts the lines of a bulk, where that is limited.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use axum::response::IntoResponse;
@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::problem::Problem;
-use super::{App, Environment, Shared, environment_id};
+use super::{Addressed, App, Environment, Shared};
 
 /// Most bytes of a refused body that are still read.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -27,28 +27,23 @@ pub(super) struct Sent<E = Environment> {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl<E: FromRequestParts<App, Rejection = Problem>> FromRequest<App> for Sent<E> {
+impl<E: Addressed> FromRequest<App> for Sent<E> {
     type Rejection = Response<Body>;
 
-    /// The body comes first: whoever still sends it would not hear of anything else.
+    /// Of who may not, no body is taken in. Of who may, the body comes first: whoever still sends it
+    /// would not hear of anything else.
     async fn from_request(request: Request, app: &App) -> Result<Sent<E>, Response<Body>> {
         let (mut parts, mut body) = request.into_parts();
         let deadline = Instant::now() + app.limits.body_time_max;
-        if app.admits() {
-            // Of who may not, no body is taken in.
-            let id = environment_id(&mut parts, app).await;
-            let admitted = match id {
-                Ok(id) => app.admit(&mut parts, &id).await,
-                Err(problem) => Err(problem),
-            };
-            if let Err(problem) = admitted {
+        let admitted = match app.admit(&mut parts).await {
+            Ok(admitted) => admitted,
+            Err(problem) => {
                 return Err(refused(&parts, problem, body, app.limits.body_bytes_max, deadline).await);
             }
-        }
+        };
         match read(app, &parts, &mut body, deadline).await {
             Ok((body, room)) => {
-                let environment =
-                    E::from_request_parts(&mut parts, app).await.map_err(Problem::into_response)?;
+                let environment = E::of(admitted, &mut parts, app).await.map_err(Problem::into_response)?;
                 Ok(Sent { environment, headers: parts.headers, body, _room: room })
             }
             Err(problem) => Err(refused(&parts, problem, body, DISCARDED_BYTES_MAX, deadline).await),

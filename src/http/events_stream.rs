@@ -70,18 +70,16 @@ pub(super) async fn stream(
     let asked = Asked::read_filter(parameters)?;
     let last = headers.get("last-event-id").map(last_event).transpose()?;
     let place = app.feed.place(&environment.id).ok_or(Problem::Overloaded)?;
-    let horizon = app.feed.horizon().await?;
     let name = environment.id.as_str();
     let reading = store::read(&app.readers, Sight::Of(name), async |connection| {
-        let own = horizon::last_id_of(connection, name, horizon).await?;
-        Ok::<_, StoreError>((own, alerts::last_told(connection, name).await?))
+        alerts::last_told(connection, name).await
     });
-    let (own, last_alert) = reading.await?;
+    let last_alert = reading.await?;
     // The feed is others' too: nobody has it begin behind what is there.
-    let (after, passed, after_alert) = match last {
-        Some((after, alert)) => (after, after, alert.min(last_alert)),
-        None if begins_now => (horizon, own, last_alert),
-        None => (asked.after, asked.after, last_alert),
+    let start = match last {
+        Some((after, alert)) => Start::behind(after, alert.min(last_alert)),
+        None if begins_now => Start::now(&app, name, last_alert).await?,
+        None => Start::behind(asked.after, last_alert),
     };
     let versioned = app.environments.current(&environment.id).await?;
     let filter = asked.filter(&versioned.configuration)?;
@@ -96,17 +94,45 @@ pub(super) async fn stream(
         environment,
         versioned,
         filter,
-        after,
-        passed,
-        after_alert,
+        after: start.after,
+        passed: start.passed,
+        after_alert: start.after_alert,
         _place: place,
     };
-    tokio::spawn(in_current_request(stream.run(writer)));
+    tokio::spawn(in_current_request(stream.run(start.listening, writer)));
     let mut response = Response::new(reader.body().await?);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Who listens, and from which event on.
+type Listening = (Receiver<Arc<Chunk>>, i64);
+
+/// Where a stream begins.
+struct Start {
+    after: i64,
+    passed: i64,
+    after_alert: i64,
+    /// Who begins now listens before anything else is read: whatever comes meanwhile would have to be read
+    /// from the ledger by each alone.
+    listening: Option<Listening>,
+}
+
+impl Start {
+    fn behind(after: i64, after_alert: i64) -> Start {
+        Start { after, passed: after, after_alert, listening: None }
+    }
+
+    async fn now(app: &App, environment: &str, after_alert: i64) -> Result<Start, StoreError> {
+        let after = app.feed.horizon().await?;
+        let listening = Some(app.feed.listen(after, after_alert));
+        let own = store::read(&app.readers, Sight::Of(environment), async |connection| {
+            horizon::last_id_of(connection, environment, after).await
+        });
+        Ok(Start { after, passed: own.await?, after_alert, listening })
+    }
 }
 
 /// The event id of an `id:`, and the place in the order of what was told of alerts.
@@ -154,7 +180,7 @@ impl<E: Into<Problem>> From<E> for End {
 }
 
 impl Stream {
-    async fn run(mut self, mut writer: Writer) {
+    async fn run(mut self, listening: Option<Listening>, mut writer: Writer) {
         let (gone, stopped) = (writer.gone(), self.app.feed.stopped());
         let app = Arc::clone(&self.app);
         let revoked = app.until_revoked(self.caller.take());
@@ -164,26 +190,33 @@ impl Stream {
             () = gone => return,
             () = stopped => return writer.end().await,
             () = revoked => return writer.end().await,
-            end = self.write(&mut writer) => end,
+            end = self.write(listening, &mut writer) => end,
         };
         if let Err(End::CutOff(problem)) = end {
             writer.fail(problem).await;
         }
     }
 
-    async fn write(&mut self, writer: &mut Writer) -> Result<(), End> {
+    async fn write(&mut self, listening: Option<Listening>, writer: &mut Writer) -> Result<(), End> {
         writer.send().await?;
-        let horizon = loop {
-            let horizon = self.app.feed.horizon().await?;
-            if horizon <= self.after.saturating_add(NEAR) {
-                break horizon;
-            }
-            self.catch_up(horizon, writer).await?;
+        let (listener, from) = match listening {
+            Some(listening) => listening,
+            None => self.approach(writer).await?,
         };
-        let (listener, from) = self.app.feed.listen(self.after.min(horizon), self.after_alert);
         self.catch_up(from, writer).await?;
         self.catch_up_alerts(writer).await?;
         self.follow(listener, writer).await
+    }
+
+    /// Writes what is in the ledger until that is so little that what comes can be listened to meanwhile.
+    async fn approach(&mut self, writer: &mut Writer) -> Result<Listening, End> {
+        loop {
+            let horizon = self.app.feed.horizon().await?;
+            if horizon <= self.after.saturating_add(NEAR) {
+                return Ok(self.app.feed.listen(self.after.min(horizon), self.after_alert));
+            }
+            self.catch_up(horizon, writer).await?;
+        }
     }
 
     /// Writes what is in the ledger up to an event up to which it is settled.

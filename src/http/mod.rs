@@ -60,7 +60,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::get;
@@ -231,28 +231,40 @@ impl IntoParams for Environment {
     }
 }
 
-async fn environment_id(parts: &mut Parts, app: &App) -> Result<String, Problem> {
-    let words = RawPathParams::from_request_parts(parts, app).await.map_err(|_| Problem::NotFound)?;
-    words.iter().next().map(|(_, id)| id.to_owned()).ok_or(Problem::NotFound)
+/// A request to an environment that was let in, and who sent it, where that matters.
+struct Admitted {
+    /// The environment, as the path has it.
+    id: String,
+    caller: Option<Caller>,
+}
+
+/// What a request's path names, once it was let in.
+trait Addressed: Sized {
+    fn of(
+        admitted: Admitted,
+        parts: &mut Parts,
+        app: &App,
+    ) -> impl Future<Output = Result<Self, Problem>> + Send;
+}
+
+impl Addressed for Environment {
+    async fn of(admitted: Admitted, _: &mut Parts, app: &App) -> Result<Environment, Problem> {
+        let (id, versioned) = app.environments.get(&admitted.id).await?;
+        Ok(Environment { id, versioned, caller: admitted.caller })
+    }
+}
+
+impl Addressed for NewEnvironment {
+    async fn of(admitted: Admitted, _: &mut Parts, _: &App) -> Result<NewEnvironment, Problem> {
+        let id = Value::parse(&admitted.id).map_err(|error| Problem::invalid("/environmentId", error))?;
+        Ok(NewEnvironment { id })
+    }
 }
 
 impl FromRequestParts<App> for Environment {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Environment, Problem> {
-        let id = environment_id(parts, app).await?;
-        let caller = app.admit(parts, &id).await?;
-        let (id, versioned) = app.environments.get(&id).await?;
-        Ok(Environment { id, versioned, caller })
-    }
-}
-
-impl FromRequestParts<App> for NewEnvironment {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<NewEnvironment, Problem> {
-        let id = environment_id(parts, app).await?;
-        app.admit(parts, &id).await?;
-        let id = Value::parse(&id).map_err(|error| Problem::invalid("/environmentId", error))?;
-        Ok(NewEnvironment { id })
+        Environment::of(app.admit(parts).await?, parts, app).await
     }
 }
 

@@ -9,16 +9,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::http::{HeaderValue, Method};
+use axum::http::HeaderValue;
 use lru::LruCache;
 
 use crate::domain::rate::{Exceeded, PerSecond, Rate, WINDOW};
 
 use super::access::Caller;
-use super::around::{current_route, note_rates};
-use super::openapi;
+use super::around::note_rates;
 use super::problem::{Problem, RateExceeded};
-use super::rules::{Narrowed, Rules};
+use super::rules::{Narrowed, Rule};
 
 /// Keys, or subjects of tokens, that are counted at once; whoever is forgotten has a full bucket.
 const CALLERS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -52,7 +51,6 @@ type Kept = Mutex<LruCache<String, Arc<Buckets>>>;
 pub(super) struct Rates {
     key: PerSecond,
     environment: PerSecond,
-    rules: Rules,
     callers: Kept,
     environments: Kept,
     began: Instant,
@@ -89,7 +87,6 @@ impl Rates {
         (auth || environment.is_any()).then(|| Rates {
             key,
             environment,
-            rules: Rules::of(&openapi()),
             callers: Mutex::new(LruCache::new(CALLERS_MAX)),
             environments: Mutex::new(LruCache::new(ENVIRONMENTS_MAX)),
             began: Instant::now(),
@@ -118,11 +115,10 @@ impl Rates {
         &self,
         environment: &str,
         caller: Option<&Caller>,
-        method: &Method,
+        rule: Option<&Rule>,
         path: &str,
     ) -> Result<(), Problem> {
         let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
-        let rule = self.rules.find(current_route(), method);
         let is_command = rule.is_some_and(|rule| rule.narrowed == Narrowed::Command);
         let now = self.now();
         let taken = self.take(&whose, 1, u32::from(is_command), now);

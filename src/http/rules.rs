@@ -1,11 +1,13 @@
 //! The one table of who may do which operation, and of what a narrowed key sees of it.
 
-use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use axum::http::Method;
-use utoipa::openapi::OpenApi as Document;
+use hashbrown::HashMap;
 
 use crate::domain::access::Right;
+
+use super::openapi;
 
 /// How an operation is held against a key that is narrowed to organizations or a group path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,33 +101,28 @@ pub(super) fn of_operation(operation: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.operation == operation)
 }
 
-/// The rules by route and method.
-pub(super) struct Rules(HashMap<String, Vec<(Method, &'static Rule)>>);
+/// The rules of an API's operations, by route and method.
+static RULES_OF_ROUTES: LazyLock<HashMap<String, Vec<(Method, &'static Rule)>>> = LazyLock::new(|| {
+    let routes = openapi().paths.paths.into_iter().map(|(route, item)| {
+        let operations = [
+            (Method::GET, item.get),
+            (Method::PUT, item.put),
+            (Method::POST, item.post),
+            (Method::DELETE, item.delete),
+        ];
+        let rules = operations
+            .into_iter()
+            .filter_map(|(method, operation)| Some((method, of_operation(&operation?.operation_id?)?)));
+        (route, rules.collect())
+    });
+    routes.collect()
+});
 
-impl Rules {
-    /// Finds the rules of a document's operations.
-    pub(super) fn of(document: &Document) -> Rules {
-        let routes = document.paths.paths.iter().map(|(route, item)| {
-            let operations = [
-                (Method::GET, &item.get),
-                (Method::PUT, &item.put),
-                (Method::POST, &item.post),
-                (Method::DELETE, &item.delete),
-            ];
-            let rules = operations.into_iter().filter_map(|(method, operation)| {
-                Some((method, of_operation(operation.as_ref()?.operation_id.as_deref()?)?))
-            });
-            (route.clone(), rules.collect())
-        });
-        Rules(routes.collect())
-    }
-
-    /// The rule of a route and a method; none where nobody may.
-    pub(super) fn find(&self, route: &str, method: &Method) -> Option<&'static Rule> {
-        // The router answers HEAD as GET.
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.0.get(route)?.iter().find(|(own, _)| own == method).map(|(_, rule)| *rule)
-    }
+/// The rule of a route and a method; none where nobody may.
+pub(super) fn find(route: &str, method: &Method) -> Option<&'static Rule> {
+    // The router answers HEAD as GET.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    RULES_OF_ROUTES.get(route)?.iter().find(|(own, _)| own == method).map(|(_, rule)| *rule)
 }
 
 #[cfg(test)]
@@ -136,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_rule_and_every_rule_an_operation() {
-        let document = serde_json::to_value(super::super::openapi()).unwrap();
+        let document = serde_json::to_value(openapi()).unwrap();
         let items = document["paths"].as_object().unwrap().values();
         let operations: BTreeSet<String> = items
             .flat_map(|item| item.as_object().unwrap().values())

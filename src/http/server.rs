@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -20,6 +21,10 @@ use crate::telemetry::metrics::Metrics;
 
 use super::around::Around;
 use super::tls::Acceptors;
+
+/// Most bytes of an answer that the kernel holds of those that it could not send yet: without it, it
+/// takes in megabytes for a client that does not read.
+const NOT_SENT_BYTES_MAX: u32 = 128 << 10;
 
 /// The limits of connections.
 #[derive(Clone, Debug)]
@@ -130,6 +135,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<Accepte
         Ok((stream, _)) => {
             // An answer is one small write: waiting to fill a packet only delays it.
             let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX);
             Some((stream, permit))
         }
         Err(error) => {

@@ -24,7 +24,7 @@ use super::body::Sent;
 use super::commands::json;
 use super::form::Form;
 use super::problem::{Problem, ProblemBody};
-use super::{App, Environment};
+use super::{Addressed, Admitted, App, Environment};
 
 /// Most watches of an environment.
 const WATCHES_MAX: i64 = 200;
@@ -69,16 +69,21 @@ impl IntoParams for Named {
     }
 }
 
-impl FromRequestParts<App> for Named {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Named, Problem> {
+impl Addressed for Named {
+    async fn of(admitted: Admitted, parts: &mut Parts, app: &App) -> Result<Named, Problem> {
         let words = RawPathParams::from_request_parts(parts, app).await.map_err(|_| Problem::NotFound)?;
         let mut words: Vec<String> = words.iter().skip(1).map(|(_, word)| word.to_owned()).collect();
         let part = (words.len() > 1).then(|| words.swap_remove(1));
         let name = words.pop().ok_or(Problem::NotFound)?;
         let name = Label::parse(&name).map_err(|error| Problem::invalid("/name", error))?;
-        let environment = Environment::from_request_parts(parts, app).await?;
-        Ok(Named { environment, name, part })
+        Ok(Named { environment: Environment::of(admitted, parts, app).await?, name, part })
+    }
+}
+
+impl FromRequestParts<App> for Named {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Named, Problem> {
+        Named::of(app.admit(parts).await?, parts, app).await
     }
 }
 
