@@ -32,7 +32,7 @@ use clap::Parser;
 use ringfence::embedded::Embedded;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -170,16 +170,19 @@ impl Spent {
 enum Beside {
     /// One that asks for the analytics of all balances every second.
     Dashboard,
+    /// One that reads the live feed of all events.
+    Reader,
     /// Many that asked for the live feed, and read nothing of it.
     StalledReaders,
 }
 
 impl Beside {
-    const ALL: [Beside; 2] = [Beside::Dashboard, Beside::StalledReaders];
+    const ALL: [Beside; 3] = [Beside::Dashboard, Beside::Reader, Beside::StalledReaders];
 
     fn name(self) -> String {
         match self {
             Beside::Dashboard => format!("a dashboard of {} balances", PRODUCTS * PATHS),
+            Beside::Reader => "a reader of the live feed".to_owned(),
             Beside::StalledReaders => format!("{STALLED_READERS} readers that do not read"),
         }
     }
@@ -188,6 +191,7 @@ impl Beside {
         let mut tasks = JoinSet::new();
         match self {
             Beside::Dashboard => _ = tasks.spawn(watch(address)),
+            Beside::Reader => _ = tasks.spawn(read_on(address)),
             Beside::StalledReaders => {
                 (0..STALLED_READERS).for_each(|_| _ = tasks.spawn(stall(address)));
             }
@@ -196,11 +200,24 @@ impl Beside {
     }
 }
 
-/// Asks for the live feed and reads nothing of it, until it is stopped.
-async fn stall(address: SocketAddr) {
+/// Asks for the live feed.
+async fn listen(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the service listens");
     let request = "GET /api/environment/dashboard/events/stream HTTP/1.1\r\nhost: ringfence\r\n\r\n";
     stream.write_all(request.as_bytes()).await.expect("the connection is open");
+    stream
+}
+
+/// Reads the live feed, until it is stopped.
+async fn read_on(address: SocketAddr) {
+    let (mut stream, mut taken) = (listen(address).await, vec![0; 1 << 16]);
+    while stream.read(&mut taken).await.expect("the connection is open") > 0 {}
+    panic!("who reads is not cut off");
+}
+
+/// Asks for the live feed and reads nothing of it, until it is stopped.
+async fn stall(address: SocketAddr) {
+    let _stream = listen(address).await;
     std::future::pending::<()>().await;
 }
 

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::domain::access::Scope;
 use crate::domain::history::Filter;
@@ -21,7 +22,7 @@ use super::access::Caller;
 use super::around::in_current_request;
 use super::event_record::EventRecord;
 use super::events::{Asked, FilterParameters, Search};
-use super::feed::{Chunk, Live};
+use super::feed::{CHUNKS_MAX, Chunk, LOOK_AGAIN, Live};
 use super::onhand_query::Parameters;
 use super::problem::{Problem, ProblemBody};
 use super::stream::{Gone, Writer, channel};
@@ -160,10 +161,28 @@ struct Stream {
     _place: Place,
 }
 
+/// Does something that may wait for the client, as long as what happens meanwhile is kept for it. Whoever
+/// listened on and took nothing would have the ledger read for nobody.
+async fn unless_behind(
+    listener: &Receiver<Arc<Chunk>>,
+    work: impl Future<Output = Result<(), End>>,
+) -> Result<(), End> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(LOOK_AGAIN, work.as_mut()).await {
+            Ok(done) => return done,
+            Err(_) if listener.len() > CHUNKS_MAX => return Err(End::Behind),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Why a stream ends.
 enum End {
-    /// Who reads it fell too far behind, or the database did not answer.
+    /// The database did not answer, or nothing more will come.
     CutOff(Problem),
+    /// Who reads it fell too far behind.
+    Behind,
     Gone,
 }
 
@@ -192,6 +211,7 @@ impl Stream {
             () = revoked => return writer.end().await,
             end = self.write(listening, &mut writer) => end,
         };
+        // Who is behind is not waited for: the answer just ends in the middle.
         if let Err(End::CutOff(problem)) = end {
             writer.fail(problem).await;
         }
@@ -203,8 +223,11 @@ impl Stream {
             Some(listening) => listening,
             None => self.approach(writer).await?,
         };
-        self.catch_up(from, writer).await?;
-        self.catch_up_alerts(writer).await?;
+        let catching_up = async {
+            self.catch_up(from, writer).await?;
+            self.catch_up_alerts(writer).await
+        };
+        unless_behind(&listener, catching_up).await?;
         self.follow(listener, writer).await
     }
 
@@ -286,8 +309,10 @@ impl Stream {
         loop {
             tokio::select! {
                 chunk = listener.recv() => {
-                    // Too slow, or nothing more will come.
-                    let chunk = chunk.map_err(|_| End::CutOff(Problem::Overloaded))?;
+                    let chunk = chunk.map_err(|error| match error {
+                        RecvError::Lagged(_) => End::Behind,
+                        RecvError::Closed => End::CutOff(Problem::Overloaded),
+                    })?;
                     self.hand_on(&chunk, writer).await?;
                 }
                 _ = heartbeat.tick() => {
@@ -296,7 +321,7 @@ impl Stream {
                 }
             }
             if !writer.buffer().is_empty() {
-                writer.send().await?;
+                unless_behind(&listener, async { Ok(writer.send().await?) }).await?;
             }
         }
     }

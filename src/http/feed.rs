@@ -21,7 +21,7 @@ use crate::store::{self, Readers, Sight, StoreError, history};
 use super::event_record::EventRecord;
 
 /// Between two looks at the ledger when nothing is new.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Between two looks when the database did not answer.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for a writer before an older horizon is taken.
@@ -29,7 +29,7 @@ const HORIZON_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Most events that are handed on at once.
 const CHUNK_EVENTS: i64 = 256;
 /// Most chunks that wait for the slowest listener.
-const CHUNKS_MAX: usize = 32;
+pub(super) const CHUNKS_MAX: usize = 32;
 
 /// Events that follow one another in the ledger, of all environments.
 pub(super) struct Chunk {

@@ -494,6 +494,23 @@ async fn who_does_not_read_at_all_is_cut_off_when_the_time_is_over() {
 }
 
 #[tokio::test]
+async fn who_falls_behind_is_cut_off_at_once_though_it_does_not_read() {
+    let service =
+        Service::start_on(database().await, &["--write-time-max-ms", "600000", "--streams-max", "1"]).await;
+    assert_eq!(service.configure(bicycles()).await.status, 200);
+    let _slow = open_and_wait(&service).await;
+    for round in 0..6 {
+        bulk(&service, &format!("round-{round}")).await;
+    }
+    eventually("the place is free", async || {
+        let request = service.client.get(format!("{}{EVENTS}/stream", service.base));
+        request.send().await.unwrap().status() == 200
+    })
+    .await;
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn there_are_so_many_streams_and_no_more() {
     let service = Service::start_on(database().await, &["--streams-max", "2"]).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
