@@ -202,8 +202,8 @@ impl Figures {
     }
 }
 
-/// What a frame, a bucket or the whole range, adds to those before. Sums of these cost a spot no more than the frames in
-/// which anything was done there.
+/// What a frame, a bucket or the whole range, adds to those before. Sums of these cost a spot no more than the
+/// frames in which anything was done there.
 #[derive(Clone, Copy, Default)]
 struct Change {
     moved: Totals,
@@ -238,9 +238,10 @@ impl Change {
 /// Sums courses into the records of a page: the first of those that are not before it. The others are
 /// dropped while it is read, so that there may be any number.
 ///
-/// A record that was dropped is not in the page, and one that is kept is whole. When it is dropped, there are
-/// as many before it as are kept at most; from then on the last of those that are kept only moves
-/// forward, so it is refused for ever. Whatever is kept in the end was therefore never dropped, and has all its courses.
+/// A record that was dropped is not in the page, and one that is kept is whole. When one is dropped, as many are
+/// before it as are kept at most; from then on, the last of those that are kept only ever becomes an earlier
+/// one, so that what was dropped is refused for good. So whatever is kept in the end never was dropped, and
+/// has all its courses.
 pub struct Summary {
     grouping: Grouping,
     frames: Frames,
@@ -269,11 +270,11 @@ impl Frames {
 }
 
 impl Summary {
-    /// Begins one, of so many records of a bucket each behind one, and of one more, which tells whether
-    /// there is a next page.
+    /// Begins one, for a page of so many records of a bucket each, and one more, which tells whether there is a
+    /// next page.
     pub fn new(grouping: Grouping, frames: Frames, first: Option<Key>, limit: usize) -> Summary {
-        // The first may all be before the page.
-        let most = limit / frames.count() + 2;
+        // Of the record before the page, no bucket may be left.
+        let most = limit / frames.count() + 1 + usize::from(first.is_some());
         Summary { grouping, frames, first, most, records: BTreeMap::new() }
     }
 
