@@ -33,11 +33,16 @@ pub struct Course {
     pub consumed_before_window: Quantity,
 }
 
+impl Course {
+    /// Whether there is nothing to say: nothing was done, and nothing is left.
+    fn is_nothing(&self) -> bool {
+        self.to.since(&self.from).is_nothing() && self.to.balance().is_zero()
+    }
+}
+
 /// How fast a spot's balance goes, over a window that ends now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pace {
-    /// Where.
-    pub path: Vec<Value>,
     /// For whom.
     pub groups: Vec<Value>,
     /// What may still be consumed.
@@ -59,7 +64,6 @@ impl Pace {
     pub fn of(course: Course, seconds: i64) -> Pace {
         let within = course.to.since(&course.from);
         Pace {
-            path: course.path,
             groups: course.groups,
             balance: course.to.balance(),
             consumed: within.consumed,
@@ -145,6 +149,25 @@ impl Grouping {
                 .collect(),
         }
     }
+
+    /// The least key that this course or one behind it counts in. Courses are in the order of owner,
+    /// product, place and groups, and keys in the same as far as the grouping leaves nothing out; behind
+    /// the first that is left out, anything may still come. To cut paths to a depth keeps their order.
+    fn least(&self, course: &Course) -> Key {
+        let (product, path) =
+            (self.organization && self.product, self.organization && self.product && self.dimensions);
+        let depth = match &self.levels {
+            _ if !path => 0,
+            Levels::Own => course.groups.len(),
+            Levels::Depths(depths) => depths.iter().copied().min().unwrap_or(0).min(course.groups.len()),
+        };
+        Key {
+            organization: self.organization.then(|| course.organization.clone()),
+            product: product.then(|| course.product.clone()),
+            path: path.then(|| course.path.clone()),
+            groups: course.groups[..depth].to_vec(),
+        }
+    }
 }
 
 /// What a record says, as sums of what it is of.
@@ -161,26 +184,6 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// What a spot's running totals say between two moments, of which the window is part.
-    pub fn of(from: &Totals, to: &Totals, consumed_before_window: Quantity) -> Figures {
-        let balance = to.balance();
-        let consumed_in_window = to.consumed - consumed_before_window;
-        let idle = if consumed_in_window.is_zero() { balance } else { Quantity::ZERO };
-        Figures { moved: to.since(from), balance, consumed_in_window, idle }
-    }
-
-    fn add(&mut self, other: &Figures) {
-        self.moved.add(&other.moved);
-        self.balance = self.balance.saturating_add(other.balance);
-        self.consumed_in_window = self.consumed_in_window.saturating_add(other.consumed_in_window);
-        self.idle = self.idle.saturating_add(other.idle);
-    }
-
-    /// Whether there is nothing to say: nothing was done, and nothing is left.
-    pub fn is_nothing(&self) -> bool {
-        self.moved.is_nothing() && self.balance.is_zero()
-    }
-
     /// What was consumed, as a part of all there was to consume: of the balance at the beginning and
     /// what came, less what went elsewhere.
     pub fn sell_through(&self) -> Option<Quantity> {
@@ -199,38 +202,165 @@ impl Figures {
     }
 }
 
-/// Sums courses into records: each with its figures bucket by bucket, where the last totals of each
-/// bucket that has any are known; or of the whole range, where there are no buckets.
+/// What a frame, a bucket or the whole range, adds to those before. Sums of these cost a spot no more than the
+/// frames in which anything was done there.
+#[derive(Clone, Copy, Default)]
+struct Change {
+    moved: Totals,
+    balance: Quantity,
+    consumed_in_window: Quantity,
+    /// The balances at the frame's end of which something was consumed within the window.
+    busy: Quantity,
+}
+
+impl Change {
+    /// What is there before the first frame.
+    fn start(from: &Totals) -> Change {
+        let moved = Totals { last_consumed_at: from.last_consumed_at, ..Totals::default() };
+        Change { moved, balance: from.balance(), ..Change::default() }
+    }
+
+    /// What a spot's running totals say between two moments, of which the window is part.
+    fn between(from: &Totals, to: &Totals, consumed_before_window: Quantity) -> Change {
+        let consumed_in_window = to.consumed - consumed_before_window;
+        let busy = if consumed_in_window.is_zero() { Quantity::ZERO } else { to.balance() };
+        Change { moved: to.since(from), balance: to.balance() - from.balance(), consumed_in_window, busy }
+    }
+
+    fn add(&mut self, other: &Change) {
+        self.moved.add(&other.moved);
+        self.balance = self.balance.saturating_add(other.balance);
+        self.consumed_in_window = self.consumed_in_window.saturating_add(other.consumed_in_window);
+        self.busy = self.busy.saturating_add(other.busy);
+    }
+}
+
+/// Sums courses into the records of a page: the first of those that are not before it. The others are
+/// dropped while it is read, so that there may be any number.
+///
+/// A record that was dropped is not in the page, and one that is kept is whole. When one is dropped, as many are
+/// before it as are kept at most; from then on, the last of those that are kept only ever becomes an earlier
+/// one, so that what was dropped is refused for good. So whatever is kept in the end never was dropped, and
+/// has all its courses.
 pub struct Summary {
     grouping: Grouping,
-    buckets: Vec<Timestamp>,
-    /// The records in order.
-    pub records: BTreeMap<Key, Vec<Figures>>,
+    frames: Frames,
+    /// The record before the page, which may have some of its buckets in it.
+    first: Option<Key>,
+    most: usize,
+    records: BTreeMap<Key, Vec<Change>>,
+}
+
+/// What a range is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// Nothing.
+    Whole,
+    /// So many buckets.
+    Buckets(usize),
+}
+
+impl Frames {
+    fn count(self) -> usize {
+        match self {
+            Frames::Whole => 1,
+            Frames::Buckets(count) => count.max(1),
+        }
+    }
 }
 
 impl Summary {
-    /// Begins one, of these buckets: they begin at these times.
-    pub fn new(grouping: Grouping, buckets: Vec<Timestamp>) -> Summary {
-        Summary { grouping, buckets, records: BTreeMap::new() }
+    /// Begins one, for a page of so many records of a bucket each, and one more, which tells whether there is a
+    /// next page.
+    pub fn new(grouping: Grouping, frames: Frames, first: Option<Key>, limit: usize) -> Summary {
+        // Of the record before the page, no bucket may be left.
+        let most = limit / frames.count() + 1 + usize::from(first.is_some());
+        Summary { grouping, frames, first, most, records: BTreeMap::new() }
     }
 
-    /// Adds a spot, with its totals at the end of those buckets in which anything was done.
-    pub fn add(&mut self, course: &Course, ends: &BTreeMap<Timestamp, Totals>) {
-        let whole = Figures::of(&course.from, &course.to, course.consumed_before_window);
-        if whole.is_nothing() {
+    /// Adds a spot, but for its buckets. What has nothing and saw nothing counts nowhere.
+    pub fn add(&mut self, course: &Course) {
+        if course.is_nothing() {
             return;
         }
-        let mut before = course.from;
-        let in_buckets = self.buckets.iter().map(|begin| {
-            let end = ends.get(begin).copied().unwrap_or(before);
-            let figures = Figures::of(&before, &end, before.consumed);
-            before = end;
-            figures
-        });
-        let figures = if self.buckets.is_empty() { vec![whole] } else { in_buckets.collect() };
+        let mut change = Change::start(&course.from);
+        if self.frames == Frames::Whole {
+            change.add(&Change::between(&course.from, &course.to, course.consumed_before_window));
+        }
         for key in self.grouping.keys(course) {
-            let sums = self.records.entry(key).or_insert_with(|| vec![Figures::default(); figures.len()]);
-            sums.iter_mut().zip(&figures).for_each(|(sum, figures)| sum.add(figures));
+            if let Some([first, ..]) = self.changes(key) {
+                first.add(&change);
+            }
         }
     }
+
+    fn changes(&mut self, key: Key) -> Option<&mut [Change]> {
+        if self.first.as_ref().is_some_and(|first| key < *first) {
+            return None;
+        }
+        if self.is_full() && !self.records.contains_key(&key) {
+            self.records.last_key_value().filter(|(last, _)| key < **last)?;
+            self.records.pop_last();
+        }
+        let frames = self.frames.count();
+        Some(self.records.entry(key).or_insert_with(|| vec![Change::default(); frames]))
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= self.most
+    }
+
+    /// Whether the buckets of a spot that was added count in any record.
+    pub fn has(&self, course: &Course) -> bool {
+        let keys = || self.grouping.keys(course);
+        self.frames != Frames::Whole
+            && !course.is_nothing()
+            && keys().iter().any(|key| self.records.contains_key(key))
+    }
+
+    /// Adds the totals of a spot at the end of those buckets in which anything was done, in their order.
+    pub fn add_buckets(&mut self, course: &Course, ends: impl IntoIterator<Item = (usize, Totals)>) {
+        let mut before = course.from;
+        let changes = ends.into_iter().map(|(bucket, end)| {
+            let change = Change::between(&before, &end, before.consumed);
+            before = end;
+            (bucket, change)
+        });
+        let changes: Vec<(usize, Change)> = changes.collect();
+        for key in self.grouping.keys(course) {
+            let Some(sums) = self.records.get_mut(&key) else { continue };
+            for (bucket, change) in &changes {
+                // What was done since the question was asked is in no bucket.
+                if let Some(sum) = sums.get_mut(*bucket) {
+                    sum.add(change);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing behind this course counts in any record.
+    pub fn is_done(&self, course: &Course) -> bool {
+        let last = self.records.last_key_value().filter(|_| self.is_full());
+        last.is_some_and(|(last, _)| *last < self.grouping.least(course))
+    }
+
+    /// The records in order, each with its figures frame by frame.
+    pub fn records(&self) -> impl Iterator<Item = (&Key, Vec<Figures>)> {
+        self.records.iter().map(|(key, changes)| (key, figures(changes)))
+    }
+}
+
+fn figures(changes: &[Change]) -> Vec<Figures> {
+    let (mut balance, mut last_consumed_at) = (Quantity::ZERO, None);
+    let of_each = changes.iter().map(|change| {
+        balance = balance.saturating_add(change.balance);
+        last_consumed_at = last_consumed_at.max(change.moved.last_consumed_at);
+        Figures {
+            moved: Totals { last_consumed_at, ..change.moved },
+            balance,
+            consumed_in_window: change.consumed_in_window,
+            idle: balance - change.busy,
+        }
+    });
+    of_each.collect()
 }

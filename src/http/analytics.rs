@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
-use sqlx::PgConnection;
 use utoipa::IntoParams;
 
 use crate::domain::analytics::Summary;
 use crate::domain::configuration::Configuration;
-use crate::store::analytics::{self, Found, Wanted};
-use crate::store::{self, Sight, StoreError};
+use crate::store::analytics;
+use crate::store::{self, Sight};
 
-use super::analytics_question::{Asked, Bucket, CELLS_MAX, Format, SPOTS_MAX};
+use super::analytics_question::{Asked, Bucket, Format};
 use super::analytics_records::{Record, Sheet};
 use super::problem::{Problem, ProblemBody};
 use super::unmet::now;
@@ -129,92 +128,38 @@ pub(super) async fn get(
     let configuration = &versioned.configuration;
     let filters = asked.filters(configuration)?;
     let wanted = asked.wanted(environment.id.as_str(), &filters);
-    let reading =
-        store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
-            match asked.is_folded() {
-                true => fold(connection, &asked, &wanted).await,
-                false => Ok(Read::Courses(analytics::read(connection, &wanted).await?)),
-            }
-        });
-    let read = reading.await?;
+    let summary = asked.summary();
+    let reading = store::read(&app.readers, Sight::Of(environment.id.as_str()), async |connection| {
+        analytics::sum(connection, &wanted, summary).await
+    });
+    let (summary, reached) = reading.await?;
     let accepts_csv =
         headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/csv"));
-    // To sum and write thousands of records takes long enough that others' requests would wait for it.
-    let answering =
-        tokio::task::spawn_blocking(move || answer(&asked, read, &versioned.configuration, accepts_csv));
-    answering.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
-}
-
-/// What was read for an answer.
-enum Read {
-    /// What it is to be summed from.
-    Courses(Found),
-    /// The sums, and the last event that is in them.
-    Sums(Summary, i64),
-}
-
-/// Sums while it is read: of balances there may be any number, of records as many as are answered.
-async fn fold(connection: &mut PgConnection, asked: &Asked, wanted: &Wanted<'_>) -> Result<Read, StoreError> {
-    let (mut summary, nothing) = (Summary::new(asked.grouping.clone(), Vec::new()), BTreeMap::new());
-    let reached = analytics::fold(connection, wanted, |course| {
-        summary.add(course, &nothing);
-        summary.records.len() > CELLS_MAX
+    // To write thousands of records takes long enough that others' requests would wait for it.
+    let answering = tokio::task::spawn_blocking(move || {
+        answer(&asked, &summary, reached, &versioned.configuration, accepts_csv)
     });
-    let reached = reached.await?;
-    Ok(Read::Sums(summary, reached))
+    Ok(answering.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())))
 }
 
-/// Answers a question with what was read.
+/// Answers a question with its sums, which have everything up to the event `reached`.
 fn answer(
     asked: &Asked,
-    read: Read,
+    summary: &Summary,
+    reached: i64,
     configuration: &Configuration,
     accepts_csv: bool,
-) -> Result<Response<Body>, Problem> {
-    let (summary, reached, last_product) = match read {
-        Read::Sums(summary, _) if summary.records.len() > CELLS_MAX => return Err(too_many("records")),
-        Read::Sums(summary, reached) => (summary, reached, None),
-        Read::Courses(mut found) => {
-            let last_product = match found.courses.len() > SPOTS_MAX {
-                true => Some(asked.leave_whole_products(&mut found.courses)?),
-                false => None,
-            };
-            (summed(asked, &found)?, found.reached, last_product)
-        }
-    };
+) -> Response<Body> {
     let sheet = Sheet { configuration, grouping: &asked.grouping, frames: asked.frames() };
-    let (records, last) = sheet.page(&summary, asked.after.as_ref(), asked.limit);
+    let (records, last) = sheet.page(summary, asked.after.as_ref(), asked.limit);
     let format = asked.format.unwrap_or(if accepts_csv { Format::Csv } else { Format::Json });
     let mut response = sheet.write(&records, format);
     let headers = response.headers_mut();
     headers.insert("ringfence-reached", HeaderValue::from(reached));
-    if let Some(cursor) = last.or(last_product)
+    if let Some(cursor) = last
         && let Some(link) = asked.page.next(&cursor.texts().iter().map(String::as_str).collect::<Vec<_>>())
     {
         headers.insert(header::LINK, link);
     }
-    Ok(response)
-}
-
-fn too_many(what: &str) -> Problem {
-    let detail = format!(
-        "gives more than {CELLS_MAX} {what}; ask for larger buckets, a shorter range or fewer balances"
-    );
-    Problem::invalid("/bucket", detail)
-}
-
-/// Sums what was found, as far as memory is given for it.
-fn summed(asked: &Asked, found: &Found) -> Result<Summary, Problem> {
-    if found.is_cut {
-        return Err(too_many("rows to be summed"));
-    }
-    let mut summary = Summary::new(asked.grouping.clone(), asked.buckets());
-    let (nothing, frames) = (BTreeMap::new(), asked.buckets().len().max(1));
-    for course in &found.courses {
-        summary.add(course, found.buckets.get(&course.place_id).unwrap_or(&nothing));
-        if summary.records.len() * frames > CELLS_MAX {
-            return Err(too_many("records"));
-        }
-    }
-    Ok(summary)
+    response
 }

@@ -1,7 +1,7 @@
 //! What analytics are asked for, as an address has it.
 
 use crate::domain::activity::Kept;
-use crate::domain::analytics::{Course, Grouping, Levels};
+use crate::domain::analytics::{Frames, Grouping, Levels, Summary};
 use crate::domain::command::Timestamp;
 use crate::domain::configuration::Configuration;
 use crate::domain::dimensions::Pairs;
@@ -9,7 +9,7 @@ use crate::domain::groups::AllocationHierarchy;
 use crate::domain::held::HeldAt;
 use crate::domain::name::Value;
 use crate::domain::refusal::{Fault, Refusal, pointer};
-use crate::store::analytics::Wanted;
+use crate::store::analytics::{Edge, Wanted};
 
 use super::analytics_records::{Cursor, Frame};
 use super::onhand::parse_time;
@@ -21,11 +21,8 @@ use super::problem::Problem;
 pub(crate) const PAGE_RECORDS_MAX: usize = 10_000;
 /// Records of a page where it is not said how many.
 const PAGE_RECORDS: usize = 1_000;
-/// Most balances that one answer is made of, where they are held until it is.
-pub(super) const SPOTS_MAX: usize = 20_000;
-/// Most rows of buckets that are read for an answer, and most records times buckets that it is cut
-/// into.
-pub(super) const CELLS_MAX: usize = 100_000;
+/// Most buckets that a range is cut into: all of a record's are held.
+const BUCKETS_MAX: i64 = 100_000;
 /// Longest window, in seconds: as long as hours are kept.
 const WINDOW_MAX: i64 = 60 * 86_400;
 /// The window where none is given, in seconds.
@@ -108,9 +105,9 @@ pub(super) struct Asked {
 pub(super) struct Filters {
     dimensions: HeldAt,
     groups: Vec<(usize, Value)>,
-    /// The first owner and product, and one behind the last.
-    first: (Value, Value),
-    last: (Value, Value),
+    /// Where the first may be, and the place of the last.
+    first: Edge,
+    last: Edge,
 }
 
 impl Asked {
@@ -160,67 +157,45 @@ impl Asked {
         let or = |value: &Option<Value>, other: fn() -> Value| value.clone().unwrap_or_else(other);
         // Of several owners, their products are not next to each other.
         let product = if self.organization.is_some() { &self.product } else { &None };
-        let mut first = (or(&self.organization, empty), or(product, empty));
-        if let Some(start) = self.after.as_ref().and_then(Cursor::product)
-            && self.is_by_product()
-        {
-            first = first.max(start);
-        }
+        let first = Edge::before(or(&self.organization, empty), or(product, empty));
+        let behind_page = self.after.as_ref().map(|after| after.edge(&self.grouping));
+        let last = Edge::before(or(&self.organization, behind_all), or(product, behind_all));
+        let last = Edge { path: vec![behind_all()], ..last };
         Ok(Filters {
             dimensions: HeldAt::new(configuration, self.source.as_deref(), &self.dimensions)?,
             groups: groups.collect(),
-            first,
-            last: (or(&self.organization, behind_all), or(product, behind_all)),
+            first: behind_page.map_or(first.clone(), |edge| edge.max(first)),
+            last,
         })
     }
 
     pub(super) fn wanted<'a>(&'a self, environment: &'a str, filters: &'a Filters) -> Wanted<'a> {
-        let texts = |(organization, product): &'a (Value, Value)| (organization.as_str(), product.as_str());
         Wanted {
             environment,
-            products: (texts(&filters.first), texts(&filters.last)),
+            first: &filters.first,
+            last: &filters.last,
             product: self.product.as_ref().map(Value::as_str),
             dimensions: filters.dimensions.filters(),
             groups: &filters.groups,
             from: self.from,
             to: self.to,
             window_from: self.window_from,
-            bucket: self.bucket.unit().map(|(unit, _)| (unit, CELLS_MAX as i64)),
-            most: SPOTS_MAX as i64 + 1,
+            bucket: self.bucket.unit(),
         }
     }
 
-    /// Whether its records are sums over so many products that they are made while those are read.
-    pub(super) fn is_folded(&self) -> bool {
-        !self.is_by_product() && self.bucket == Bucket::None
-    }
-
-    /// Whether the records of a product are next to each other.
-    fn is_by_product(&self) -> bool {
-        self.grouping.organization && self.grouping.product
-    }
-
-    /// Leaves out the last product, of which there may be more than was read: the next page begins
-    /// with it. Answers where that is.
-    pub(super) fn leave_whole_products(&self, courses: &mut Vec<Course>) -> Result<Cursor, Problem> {
-        let of = |course: &Course| (course.organization.clone(), course.product.clone());
-        let last = courses.last().map(of);
-        courses.retain(|course| Some(of(course)) != last);
-        match courses.last().map(of) {
-            Some((organization, product)) if self.is_by_product() => {
-                Ok(Cursor::behind(organization, product))
-            }
-            _ => {
-                let detail = format!(
-                    "agrees with more than {SPOTS_MAX} balances at once; give a product, dimensions or groups, group by organizationId and productId, or ask for no buckets"
-                );
-                Err(Problem::invalid("/productId", detail))
-            }
-        }
+    /// The sums that the records of the page are made of.
+    pub(super) fn summary(&self) -> Summary {
+        let frames = match self.bucket {
+            Bucket::None => Frames::Whole,
+            _ => Frames::Buckets(self.buckets().len()),
+        };
+        let first = self.after.as_ref().map(|after| after.key.clone());
+        Summary::new(self.grouping.clone(), frames, first, self.limit)
     }
 
     /// When the buckets begin; there are none where there is one record for the whole range.
-    pub(super) fn buckets(&self) -> Vec<Timestamp> {
+    fn buckets(&self) -> Vec<Timestamp> {
         let Some((_, length)) = self.bucket.unit() else { return Vec::new() };
         let begins = (0..).map(|count| Timestamp(self.from.0 + count * length));
         begins.take_while(|begin| *begin < self.end).collect()
@@ -265,11 +240,11 @@ impl Range {
             |name: &str, detail: String| parameters.faults.push(Fault::new(pointer("", name), detail));
         if let Some((_, length)) = bucket.unit() {
             from = Timestamp(from.0 - from.0.rem_euclid(length));
-            if (end.0 - from.0) / length >= CELLS_MAX as i64 {
+            if (end.0 - from.0) / length >= BUCKETS_MAX {
                 fault(
                     "bucket",
                     format!(
-                        "cuts the range into more than {CELLS_MAX}; ask for a larger one or a shorter range"
+                        "cuts the range into more than {BUCKETS_MAX}; ask for a larger one or a shorter range"
                     ),
                 );
                 from = end;

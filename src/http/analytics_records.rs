@@ -13,6 +13,7 @@ use crate::domain::configuration::Configuration;
 use crate::domain::name::{Name, Value};
 use crate::domain::quantity::Quantity;
 use crate::domain::refusal::Place;
+use crate::store::analytics::Edge;
 
 use super::analytics_question::Format;
 use super::commands::json;
@@ -91,40 +92,36 @@ impl Frame {
     }
 }
 
-/// A record's place in the order of the answer; or a product, behind all of whose records it is.
+/// A record's place in the order of the answer.
 pub(super) struct Cursor {
-    organization: Option<Value>,
-    product: Option<Value>,
-    record: Option<(Key, i64)>,
+    pub(super) key: Key,
+    from: i64,
 }
 
 impl Cursor {
-    /// Behind a product.
-    pub(super) fn behind(organization: Value, product: Value) -> Cursor {
-        Cursor { organization: Some(organization), product: Some(product), record: None }
-    }
-
-    fn of(key: &Key, from: Timestamp) -> Cursor {
-        let (organization, product) = (key.organization.clone(), key.product.clone());
-        Cursor { organization, product, record: Some((key.clone(), from.0)) }
-    }
-
-    /// The first owner and product that may have records behind it.
-    pub(super) fn product(&self) -> Option<(Value, Value)> {
-        let (organization, product) = (self.organization.clone()?, self.product.clone()?);
-        Some((organization, if self.record.is_some() { product } else { product.next() }))
+    /// Where the first spot is that may count in a record behind it, as far as the grouping leaves nothing
+    /// out: a path that is cut is not behind the one that it is cut from.
+    pub(super) fn edge(&self, grouping: &Grouping) -> Edge {
+        let known = |value: &Option<Value>, is_grouped: bool| value.clone().filter(|_| is_grouped);
+        let organization = known(&self.key.organization, grouping.organization);
+        let product = known(&self.key.product, grouping.product && organization.is_some());
+        let is_by_place = grouping.dimensions && product.is_some();
+        let or_first = |value: Option<Value>| value.unwrap_or_else(Value::empty);
+        let mut edge = Edge::before(or_first(organization), or_first(product));
+        if let Some(path) = self.key.path.clone().filter(|_| is_by_place) {
+            (edge.path, edge.groups) = (path, self.key.groups.clone());
+        }
+        edge
     }
 
     /// As texts: the owner and the product; then the beginning, how many dimensions there are, and the
     /// values of dimensions and groups. What is summed over is empty, as no value is; so is the count.
     pub(super) fn texts(&self) -> Vec<String> {
         let text = |value: &Option<Value>| value.as_ref().map(Value::to_string).unwrap_or_default();
-        let mut texts = vec![text(&self.organization), text(&self.product)];
-        if let Some((key, from)) = &self.record {
-            texts.push(from.to_string());
-            texts.push(key.path.as_ref().map(|path| path.len().to_string()).unwrap_or_default());
-            texts.extend(key.path.iter().flatten().chain(&key.groups).map(Value::to_string));
-        }
+        let Cursor { key, from } = self;
+        let mut texts = vec![text(&key.organization), text(&key.product), from.to_string()];
+        texts.push(key.path.as_ref().map(|path| path.len().to_string()).unwrap_or_default());
+        texts.extend(key.path.iter().flatten().chain(&key.groups).map(Value::to_string));
         texts
     }
 
@@ -138,20 +135,22 @@ impl Cursor {
         let given = |value: Value| Some(value).filter(|value| !value.as_str().is_empty());
         let (organization, product) = (given(value(organization)?), given(value(product)?));
         let [from, count, values @ ..] = rest else {
-            return Ok(Cursor { organization, product, record: None });
+            // Earlier programs had pages end behind a whole product.
+            let key = Key {
+                organization,
+                product: product.map(|product| product.next()),
+                path: None,
+                groups: Vec::new(),
+            };
+            return Ok(Cursor { key, from: i64::MIN });
         };
         let from = from.parse().map_err(|_| wrong())?;
         let values = values.iter().map(value).collect::<Result<Vec<_>, _>>()?;
         let count = Some(count).filter(|count| !count.is_empty());
         let count: Option<usize> = count.map(|count| count.parse().map_err(|_| wrong())).transpose()?;
         let (path, groups) = values.split_at_checked(count.unwrap_or(0)).ok_or_else(wrong)?;
-        let key = Key {
-            organization: organization.clone(),
-            product: product.clone(),
-            path: count.map(|_| path.to_vec()),
-            groups: groups.to_vec(),
-        };
-        Ok(Cursor { organization, product, record: Some((key, from)) })
+        let path = count.map(|_| path.to_vec());
+        Ok(Cursor { key: Key { organization, product, path, groups: groups.to_vec() }, from })
     }
 }
 
@@ -170,22 +169,20 @@ impl Sheet<'_> {
         after: Option<&Cursor>,
         limit: usize,
     ) -> (Vec<Record<'a>>, Option<Cursor>) {
-        let after = after.and_then(|cursor| cursor.record.as_ref());
-        let records = match after {
-            Some((key, _)) => summary.records.range(key..),
-            None => summary.records.range::<Key, _>(..),
-        };
-        let framed = records.flat_map(|(key, figures)| {
+        let framed = summary.records().flat_map(|(key, figures)| {
             self.frames.iter().zip(figures).map(move |(frame, figures)| (key, frame, figures))
         });
         // Without buckets, a key has one record, whose beginning may have moved on since.
         let is_cut = self.frames.len() > 1;
         let mut framed = framed.skip_while(|(key, frame, _)| {
-            after.is_some_and(|(last, from)| *key == last && (!is_cut || frame.from.0 <= *from))
+            after.is_some_and(|last| last.key == **key && (!is_cut || frame.from.0 <= last.from))
         });
         let page: Vec<_> = framed.by_ref().take(limit).collect();
-        let last = framed.next().and(page.last()).map(|(key, frame, _)| Cursor::of(key, frame.from));
-        (page.into_iter().map(|(key, frame, figures)| self.record(key, frame, figures)).collect(), last)
+        let last = framed
+            .next()
+            .and(page.last())
+            .map(|&(key, frame, _)| Cursor { key: key.clone(), from: frame.from.0 });
+        (page.into_iter().map(|(key, frame, figures)| self.record(key, frame, &figures)).collect(), last)
     }
 
     fn record<'a>(&self, key: &'a Key, frame: &'a Frame, figures: &Figures) -> Record<'a> {
@@ -316,7 +313,173 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::text_cell;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::activity::Totals;
+    use crate::domain::analytics::{Course, Frames, Levels};
+
+    /// Each as it consumed one at the end of a bucket, where it did.
+    type Spot = ((Value, Value, Vec<Value>, Vec<Value>), Option<usize>);
+
+    fn spots() -> impl Strategy<Value = Vec<Spot>> {
+        let value = |texts: &'static [&'static str]| {
+            (0..texts.len()).prop_map(|index| Value::stored(texts[index])).boxed()
+        };
+        let (names, values) = (value(&["a", "b"]), value(&["x", "xy", "y"]));
+        let place = (
+            names.clone(),
+            names,
+            prop::collection::vec(value(&["", "1", "2"]), 1..3),
+            prop::collection::vec(values, 0..4),
+        );
+        prop::collection::btree_map(place, prop::option::of(0..3_usize), 0..60)
+            .prop_map(|spots| spots.into_iter().collect())
+    }
+
+    fn groupings() -> impl Strategy<Value = Grouping> {
+        let depths = prop::collection::btree_set(0..4_usize, 1..4);
+        let levels = prop::option::of(depths).prop_map(|depths| match depths {
+            None => Levels::Own,
+            Some(depths) => Levels::Depths(depths.into_iter().collect()),
+        });
+        (any::<[bool; 3]>(), levels).prop_map(|([organization, product, dimensions], levels)| Grouping {
+            organization,
+            product,
+            dimensions,
+            levels,
+        })
+    }
+
+    fn totals(spot: &Spot, bucket: usize) -> Totals {
+        let is_consumed = spot.1.is_some_and(|at| at <= bucket);
+        let consumed = if is_consumed { Quantity::units(1) } else { Quantity::ZERO };
+        Totals { allocated: Quantity::units(3), consumed, ..Totals::default() }
+    }
+
+    /// A page, as it is read: so many spots at a time, from the cursor's edge until nothing more counts.
+    /// With the spots that were read.
+    fn page(
+        sheet: &Sheet<'_>,
+        spots: &[Spot],
+        after: Option<&Cursor>,
+        (limit, batch): (usize, usize),
+    ) -> (Vec<serde_json::Value>, Option<Cursor>, usize) {
+        let frames =
+            if sheet.frames.len() == 1 { Frames::Whole } else { Frames::Buckets(sheet.frames.len()) };
+        let first = after.map(|after| after.key.clone());
+        let mut summary = Summary::new(sheet.grouping.clone(), frames, first, limit);
+        let edge = after.map(|after| after.edge(sheet.grouping));
+        let is_behind = |(organization, product, path, groups): &(Value, Value, Vec<Value>, Vec<Value>)| {
+            edge.as_ref().is_none_or(|edge| {
+                (&edge.organization, &edge.product, &edge.path, &edge.groups)
+                    <= (organization, product, path, groups)
+            })
+        };
+        let spots: Vec<&Spot> = spots.iter().filter(|(place, _)| is_behind(place)).collect();
+        let mut read = 0;
+        for batch in spots.chunks(batch) {
+            let courses: Vec<Course> = batch.iter().map(|spot| course(spot)).collect();
+            courses.iter().for_each(|course| summary.add(course));
+            for (course, spot) in courses.iter().zip(batch) {
+                if summary.has(course) {
+                    summary.add_buckets(course, spot.1.map(|bucket| (bucket, totals(spot, bucket))));
+                }
+            }
+            read += batch.len();
+            if courses.last().is_some_and(|last| summary.is_done(last)) {
+                break;
+            }
+        }
+        let (records, last) = sheet.page(&summary, after, limit);
+        (records.iter().map(|record| serde_json::to_value(record).unwrap()).collect(), last, read)
+    }
+
+    fn course(spot: &Spot) -> Course {
+        let (organization, product, path, groups) = spot.0.clone();
+        let from = Totals { allocated: Quantity::units(3), ..Totals::default() };
+        let consumed_before_window = Quantity::ZERO;
+        Course {
+            place_id: 0,
+            organization,
+            product,
+            path,
+            groups,
+            from,
+            to: totals(spot, 2),
+            consumed_before_window,
+        }
+    }
+
+    fn configuration() -> Configuration {
+        let document = serde_json::from_str(
+            r#"{"dimensions": ["siteId", "colorId"], "dataSources": {"pos": {"measures": ["inbound"]}},
+                "allocation": {"groups": ["channel", "tier", "region"], "availableToAllocate": "pos.inbound - @iv.@allocated"}}"#,
+        );
+        Configuration::new(document.unwrap(), &[]).unwrap()
+    }
+
+    proptest! {
+        /// Pages of any size, read in batches of any size, are the whole answer: wherever a batch ends, whatever
+        /// is grouped by, and where a page ends between two buckets.
+        #[test]
+        fn pages_are_the_whole_answer_however_it_is_read(
+            spots in spots(),
+            grouping in groupings(),
+            is_cut in any::<bool>(),
+            (limit, batch) in (1..8_usize, 1..8_usize),
+        ) {
+            let configuration = configuration();
+            let frame = |number: i64| Frame::new(Timestamp(number * 60_000_000), Timestamp((number + 1) * 60_000_000), 60);
+            let frames = (0..if is_cut { 3 } else { 1 }).map(frame).collect();
+            let sheet = Sheet { configuration: &configuration, grouping: &grouping, frames };
+            let (whole, link, _) = page(&sheet, &spots, None, (10_000, 10_000));
+            prop_assert!(link.is_none());
+            let (mut paged, mut after) = (Vec::new(), None);
+            loop {
+                let (records, last, _) = page(&sheet, &spots, after.as_ref(), (limit, batch));
+                prop_assert!(records.len() == limit || last.is_none());
+                paged.extend(records);
+                let Some(last) = last else { break };
+                after = Some(Cursor::read(&last.texts()).ok().unwrap());
+            }
+            prop_assert_eq!(&paged, &whole);
+        }
+    }
+
+    #[test]
+    fn a_page_reads_no_more_than_it_needs() {
+        let place = |number: usize| {
+            (Value::stored("a"), Value::stored("b"), Vec::new(), vec![Value::stored(&format!("{number:03}"))])
+        };
+        let spots: Vec<Spot> = (0..100).map(|number| (place(number), None)).collect();
+        let configuration = configuration();
+        let frames = || vec![Frame::new(Timestamp(0), Timestamp(60_000_000), 60)];
+        let own = Grouping { organization: true, product: true, dimensions: true, levels: Levels::Own };
+        let sheet = Sheet { configuration: &configuration, grouping: &own, frames: frames() };
+        let (_, last, read) = page(&sheet, &spots, None, (10, 5));
+        assert_eq!(read, 15);
+        let (_, _, read) = page(&sheet, &spots, last.as_ref(), (10, 5));
+        assert_eq!(read, 15);
+        let by_path = Grouping { product: false, ..own };
+        let sheet = Sheet { configuration: &configuration, grouping: &by_path, frames: frames() };
+        assert_eq!(page(&sheet, &spots, None, (10, 5)).2, 100, "the next owner may be anywhere");
+    }
+
+    #[test]
+    fn a_cursor_of_an_earlier_program_goes_on_behind_its_product() {
+        let place = |product: &str| (Value::stored("a"), Value::stored(product), Vec::new(), Vec::new());
+        let spots: Vec<Spot> = ["b", "b1", "c"].map(|product| (place(product), None)).into();
+        let configuration = configuration();
+        let grouping = Grouping { organization: true, product: true, dimensions: true, levels: Levels::Own };
+        let frames = vec![Frame::new(Timestamp(0), Timestamp(60_000_000), 60)];
+        let sheet = Sheet { configuration: &configuration, grouping: &grouping, frames };
+        let after = Cursor::read(&["a".to_owned(), "b".to_owned()]).ok().unwrap();
+        let (records, _, _) = page(&sheet, &spots, Some(&after), (10, 10));
+        let products: Vec<&str> =
+            records.iter().map(|record| record["productId"].as_str().unwrap()).collect();
+        assert_eq!(products, ["b1", "c"]);
+    }
 
     #[test]
     fn no_text_is_a_formula() {

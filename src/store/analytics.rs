@@ -1,14 +1,13 @@
 //! Reading activity: what is asked for, at the moments that it is asked for.
 
-use std::collections::BTreeMap;
-
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use hashbrown::HashMap;
 use sqlx::{Connection, PgConnection};
 
 use crate::domain::activity::{Kept, Totals};
-use crate::domain::analytics::{Course, Pace};
+use crate::domain::analytics::{Course, Pace, Summary};
 use crate::domain::command::{ProductKey, Timestamp};
+use crate::domain::dimensions::DimensionPath;
 use crate::domain::name::Value;
 use crate::domain::quantity::Quantity;
 
@@ -16,16 +15,49 @@ use super::{StoreError, activity, follow, horizon, text};
 
 /// The follower that keeps activity.
 const FOLLOWER: &str = "activity";
-/// Most spots of a product whose pace is read.
-const PACES_MAX: i64 = 20_000;
+/// Spots that are read at once: as many as are held.
+const BATCH: usize = 20_000;
+
+/// A place in the order of spots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edge {
+    /// The owner.
+    pub organization: Value,
+    /// The product.
+    pub product: Value,
+    /// Where.
+    pub path: Vec<Value>,
+    /// For whom.
+    pub groups: Vec<Value>,
+}
+
+impl Edge {
+    /// Where a product begins.
+    pub fn before(organization: Value, product: Value) -> Edge {
+        Edge { organization, product, path: Vec::new(), groups: Vec::new() }
+    }
+
+    fn of(course: &Course) -> Edge {
+        let (organization, product) = (course.organization.clone(), course.product.clone());
+        Edge { organization, product, path: course.path.clone(), groups: course.groups.clone() }
+    }
+
+    /// What comes right behind this one.
+    fn next(mut self) -> Edge {
+        self.groups.push(Value::empty());
+        self
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The isolated tenant.
     pub environment: &'a str,
-    /// The first owner and product, and the last, in the order of both.
-    pub products: ((&'a str, &'a str), (&'a str, &'a str)),
+    /// Where the first spot may be.
+    pub first: &'a Edge,
+    /// The place that the last may be at, for whomever.
+    pub last: &'a Edge,
     /// The product, of all owners' between.
     pub product: Option<&'a str>,
     /// Dimensions, by their places in the hierarchy, with the value that each must have.
@@ -38,64 +70,56 @@ pub struct Wanted<'a> {
     pub to: Option<Timestamp>,
     /// The beginning of the window.
     pub window_from: Timestamp,
-    /// The unit of buckets (`minute`, `hour`, `day`), and most rows that are read for them.
+    /// The unit of buckets (`minute`, `hour`, `day`), and its length.
     pub bucket: Option<(&'static str, i64)>,
-    /// Most spots.
-    pub most: i64,
 }
 
-/// What was found: all as of one moment.
-pub struct Found {
-    /// The environment's last event that is in it.
-    pub reached: i64,
-    /// The spots, in the order of their owners and products. None of those that have nothing and saw nothing.
-    pub courses: Vec<Course>,
-    /// By place: the totals at the end of the buckets in which anything was done.
-    pub buckets: HashMap<i64, BTreeMap<Timestamp, Totals>>,
-    /// Whether there are more rows of buckets than may be read.
-    pub is_cut: bool,
-}
-
-/// Reads activity.
+/// Sums activity as of one moment: of spots there may be any number, of which a batch at a time is held. Answers the
+/// environment's last event that is in the sums, too.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn read(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Found, StoreError> {
+pub async fn sum(
+    connection: &mut PgConnection,
+    wanted: &Wanted<'_>,
+    mut summary: Summary,
+) -> Result<(Summary, i64), StoreError> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let reached = follow::reached(&mut transaction, FOLLOWER).await?;
     let reached = horizon::last_id_of(&mut transaction, wanted.environment, reached).await?;
-    let courses = courses(&mut transaction, wanted).try_collect().await?;
-    let mut found = Found { reached, courses, buckets: HashMap::new(), is_cut: false };
-    if let Some((unit, most)) = wanted.bucket {
-        read_buckets(&mut transaction, wanted, unit, most, &mut found).await?;
+    walk_indexes(&mut transaction).await?;
+    let mut next = Some(wanted.first.clone());
+    while let Some(first) = next.take() {
+        let columns = spots(&mut transaction, &Wanted { first: &first, ..*wanted }, BATCH).await?;
+        let (from, window_from) = (wanted.from, wanted.window_from);
+        // To read and sum thousands of spots takes long enough that others' requests would wait for it.
+        let adding = tokio::task::spawn_blocking(move || {
+            let courses = courses(&columns, from, window_from)?;
+            courses.iter().for_each(|course| summary.add(course));
+            Ok::<_, StoreError>((summary, courses))
+        });
+        let added = adding.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+        let courses;
+        (summary, courses) = added?;
+        add_buckets(&mut transaction, wanted, &courses, &mut summary).await?;
+        let last = courses.iter().max_by(|one, other| in_order(one).cmp(&in_order(other)));
+        next = last
+            .filter(|last| courses.len() == BATCH && !summary.is_done(last))
+            .map(|last| Edge::of(last).next());
     }
     transaction.rollback().await?;
-    Ok(found)
+    Ok((summary, reached))
 }
 
-/// Goes through all spots that there are, however many: each is handed on and forgotten, as long as
-/// `is_enough` does not say so. Answers the last event that is in them. Buckets are not read.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn fold(
-    connection: &mut PgConnection,
-    wanted: &Wanted<'_>,
-    mut is_enough: impl FnMut(&Course) -> bool,
-) -> Result<i64, StoreError> {
-    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let reached = follow::reached(&mut transaction, FOLLOWER).await?;
-    let wanted = Wanted { most: i64::MAX, ..*wanted };
-    {
-        let mut all = std::pin::pin!(courses(&mut transaction, &wanted));
-        while let Some(course) = all.try_next().await? {
-            if is_enough(&course) {
-                break;
-            }
-        }
-    }
-    transaction.rollback().await?;
-    Ok(reached)
+fn in_order(course: &Course) -> (&Value, &Value, &[Value], &[Value]) {
+    (&course.organization, &course.product, &course.path, &course.groups)
+}
+
+/// Has spots read in the order of their index, a batch where the last one ended, whatever the database knows of
+/// the table: it would rather find all that are left and sort them, for each batch anew.
+async fn walk_indexes(transaction: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT set_config('enable_bitmapscan', 'off', true)").fetch_one(transaction).await?;
+    Ok(())
 }
 
 fn filter(values: &[(usize, Value)]) -> (Vec<i32>, Vec<&str>) {
@@ -104,7 +128,7 @@ fn filter(values: &[(usize, Value)]) -> (Vec<i32>, Vec<&str>) {
 
 /// The spots of a product, a line for each in a text for each column: a row for each costs more on its way
 /// than all that is done with it then. No value has a control character, so a line ends with one, and so
-/// does each value of a path. Times are in microseconds.
+/// does each value of a path, which may be one empty value. Times are in microseconds.
 struct Columns {
     organization_id: String,
     product_id: String,
@@ -119,20 +143,23 @@ struct Columns {
     consumed_before_window: String,
 }
 
-fn courses<'a>(
-    connection: &'a mut PgConnection,
-    wanted: &'a Wanted<'_>,
-) -> impl Stream<Item = Result<Course, StoreError>> + Send + 'a {
+/// Reads the first so many spots.
+async fn spots(
+    connection: &mut PgConnection,
+    wanted: &Wanted<'_>,
+    most: usize,
+) -> Result<Vec<Columns>, StoreError> {
     let (dimensions, dimension_values) = filter(wanted.dimensions);
     let (groups, group_values) = filter(wanted.groups);
-    let ((first_organization, first_product), (last_organization, last_product)) = wanted.products;
+    let texts = |values: &'_ [Value]| values.iter().map(Value::to_string).collect::<Vec<_>>();
+    let (first, last) = (wanted.first, wanted.last);
     // What was done last before a border is all that was done by then: it is read of nothing else, and of
     // nothing that began behind the border. Totals come as the literals of their arrays, which costs the
     // database half of what arrays of texts do; and what is behind a CASE costs nothing where it is not so,
     // as a join that finds nothing does.
-    let products = sqlx::query_as!(
+    let found = sqlx::query_as!(
         Columns,
-        r#"SELECT s.organization_id, s.product_id, string_agg(s.place_id::text, E'\n') AS "places!",
+        r#"SELECT s.organization_id AS "organization_id!", s.product_id AS "product_id!", string_agg(s.place_id::text, E'\n') AS "places!",
                   string_agg(s.dimensions, E'\n') AS "paths!", string_agg(s.groups, E'\n') AS "groups!",
                   string_agg((extract(epoch FROM s.minute)::bigint * 1000000)::text, E'\n') AS "minutes!",
                   string_agg(coalesce(s.from, ''), E'\n') AS "froms!",
@@ -144,7 +171,7 @@ fn courses<'a>(
                   string_agg(coalesce(s.consumed_before, ''), E'\n') AS "consumed_before_window!"
            FROM (
                SELECT p.place_id, p.environment_id, p.organization_id, p.product_id,
-                      array_to_string(p.dimensions, E'\x1f') AS dimensions,
+                      array_to_string(array_append(p.dimensions, ''), E'\x1f') AS dimensions,
                       array_to_string(p.groups, E'\x1f') AS groups, p.minute,
                       CASE WHEN p.minute >= $9 AND coalesce(p.first_minute, '-infinity') < $9
                            THEN (SELECT a.totals::text FROM activity a WHERE a.place_id = p.place_id AND a.minute < $9
@@ -161,9 +188,9 @@ fn courses<'a>(
                       CASE WHEN p.minute >= $11 AND coalesce(p.first_minute, '-infinity') < $11
                            THEN (SELECT a.totals[3]::text FROM activity a WHERE a.place_id = p.place_id AND a.minute < $11
                                  ORDER BY a.minute DESC LIMIT 1) END AS consumed_before
-               FROM activity_place p
-               WHERE (p.environment_id, p.organization_id, p.product_id) >= ($1, $2, $3)
-                 AND (p.environment_id, p.organization_id, p.product_id) <= ($1, $4, $5)
+               FROM seen_activity_place p
+               WHERE (p.environment_id, p.organization_id, p.product_id, p.dimensions, p.groups) >= ($1, $2, $3, $15, $16)
+                 AND (p.environment_id, p.organization_id, p.product_id, p.dimensions) <= ($1, $4, $5, $17)
                  AND ($6::text IS NULL OR p.product_id = $6)
                  AND (cardinality($7::int[]) = 0
                       OR NOT EXISTS (SELECT FROM unnest($7, $8::text[]) AS g (place, value)
@@ -172,16 +199,16 @@ fn courses<'a>(
                       OR NOT EXISTS (SELECT FROM unnest($12, $13::text[]) AS g (place, value)
                                      WHERE p.groups[g.place] IS DISTINCT FROM g.value))
                  AND (p.minute >= $9 OR p.totals[1] - p.totals[2] - p.totals[3] + p.totals[4] - p.totals[5] <> 0)
-               ORDER BY p.environment_id, p.organization_id, p.product_id
+               ORDER BY p.environment_id, p.organization_id, p.product_id, p.dimensions, p.groups
                LIMIT $14
            ) s
            GROUP BY s.environment_id, s.organization_id, s.product_id
            ORDER BY s.environment_id, s.organization_id, s.product_id"#,
         wanted.environment,
-        first_organization,
-        first_product,
-        last_organization,
-        last_product,
+        first.organization.as_str(),
+        first.product.as_str(),
+        last.organization.as_str(),
+        last.product.as_str(),
         wanted.product,
         &dimensions,
         &dimension_values as &[&str],
@@ -190,15 +217,31 @@ fn courses<'a>(
         text::time(wanted.window_from),
         &groups,
         &group_values as &[&str],
-        wanted.most,
+        most as i64,
+        &texts(&first.path),
+        &texts(&first.groups),
+        &texts(&last.path),
     )
-    .fetch(connection);
-    let of_each = products.map(|columns| columns?.courses(wanted.from, wanted.window_from));
-    of_each.map_ok(|courses| stream::iter(courses.into_iter().map(Ok))).try_flatten()
+    .fetch_all(connection)
+    .await?;
+    Ok(found)
+}
+
+fn courses(products: &[Columns], from: Timestamp, window_from: Timestamp) -> Result<Vec<Course>, StoreError> {
+    let mut courses = Vec::new();
+    for product in products {
+        product.add_courses(from, window_from, &mut courses)?;
+    }
+    Ok(courses)
 }
 
 impl Columns {
-    fn courses(&self, from: Timestamp, window_from: Timestamp) -> Result<Vec<Course>, StoreError> {
+    fn add_courses(
+        &self,
+        from: Timestamp,
+        window_from: Timestamp,
+        courses: &mut Vec<Course>,
+    ) -> Result<(), StoreError> {
         let (organization, product) = (Value::stored(&self.organization_id), Value::stored(&self.product_id));
         let (mut paths, mut groups) = (self.paths.split('\n'), self.groups.split('\n'));
         let mut minutes = self.minutes.split('\n');
@@ -206,7 +249,6 @@ impl Columns {
         let mut consumed_before_from = self.consumed_before_from.split('\n');
         let mut last_consumed = self.last_consumed.split('\n');
         let mut consumed_before_window = self.consumed_before_window.split('\n');
-        let mut courses = Vec::new();
         for place in self.places.split('\n') {
             let minute = time(next(&mut minutes)?)?.unwrap_or(Timestamp(0));
             let to = totals(next(&mut tos)?, next(&mut last_consumed)?)?;
@@ -227,7 +269,7 @@ impl Columns {
                 },
             });
         }
-        Ok(courses)
+        Ok(())
     }
 }
 
@@ -240,7 +282,7 @@ fn next<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<&'a str, StoreE
 }
 
 fn values(line: &str) -> Vec<Value> {
-    if line.is_empty() { Vec::new() } else { line.split('\x1f').map(Value::stored).collect() }
+    line.split_terminator('\x1f').map(Value::stored).collect()
 }
 
 fn time(microseconds: &str) -> Result<Option<Timestamp>, StoreError> {
@@ -257,55 +299,79 @@ fn totals(literal: &str, last_consumed_at: &str) -> Result<Totals, StoreError> {
     Ok(Totals { last_consumed_at: time(last_consumed_at)?, ..activity::totals(literal, None)? })
 }
 
-async fn read_buckets(
+/// Adds the buckets of those spots that still count in any record, each as it is read.
+async fn add_buckets(
     connection: &mut PgConnection,
     wanted: &Wanted<'_>,
-    unit: &str,
-    most: i64,
-    found: &mut Found,
+    courses: &[Course],
+    summary: &mut Summary,
 ) -> Result<(), StoreError> {
-    let places: Vec<i64> = found.courses.iter().map(|course| course.place_id).collect();
-    let rows = sqlx::query!(
-        r#"SELECT DISTINCT ON (a.place_id, b.begin) a.place_id, b.begin AS "begin!", a.totals::text AS "totals!",
-                  a.last_consumed_at
+    let Some((unit, length)) = wanted.bucket else { return Ok(()) };
+    let courses: HashMap<i64, &Course> =
+        courses.iter().filter(|course| summary.has(course)).map(|course| (course.place_id, course)).collect();
+    if courses.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<i64> = courses.keys().copied().collect();
+    // As columns, too; and place by place, so that nothing larger than one is sorted.
+    let mut rows = sqlx::query!(
+        r#"SELECT p.place_id AS "place_id!", b.begins AS "begins!", b.totals AS "totals!", b.last_consumed AS "last_consumed!"
            FROM unnest($1::bigint[]) AS p (place_id)
-           JOIN activity a ON a.place_id = p.place_id AND a.minute >= $2 AND a.minute < coalesce($3::timestamptz, 'infinity')
-           CROSS JOIN LATERAL (SELECT date_trunc($4, a.minute, 'UTC') AS begin) b
-           ORDER BY a.place_id, b.begin, a.minute DESC
-           LIMIT $5"#,
+           CROSS JOIN LATERAL (
+               SELECT string_agg((extract(epoch FROM l.begin)::bigint * 1000000)::text, E'\n') AS begins,
+                      string_agg(l.totals::text, E'\n') AS totals,
+                      string_agg(coalesce((extract(epoch FROM l.last_consumed_at) * 1000000)::bigint::text, ''), E'\n')
+                          AS last_consumed
+               FROM (
+                   SELECT DISTINCT ON (date_trunc($4, a.minute, 'UTC')) date_trunc($4, a.minute, 'UTC') AS begin,
+                          a.totals, a.last_consumed_at
+                   FROM activity a
+                   WHERE a.place_id = p.place_id AND a.minute >= $2 AND a.minute < coalesce($3::timestamptz, 'infinity')
+                   ORDER BY date_trunc($4, a.minute, 'UTC'), a.minute DESC
+               ) l
+           ) b
+           WHERE b.begins IS NOT NULL"#,
         &places,
         text::time(wanted.from),
         wanted.to.map(text::time),
         unit,
-        most + 1,
     )
-    .fetch_all(connection)
-    .await?;
-    found.is_cut = rows.len() as i64 > most;
-    for row in rows {
-        let totals = activity::totals(&row.totals, row.last_consumed_at)?;
-        found.buckets.entry(row.place_id).or_default().insert(text::timestamp(row.begin), totals);
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let Some(course) = courses.get(&row.place_id) else { continue };
+        let (mut of_each, mut last_consumed) = (row.totals.split('\n'), row.last_consumed.split('\n'));
+        let mut ends = Vec::new();
+        for begin in row.begins.split('\n') {
+            let begin = time(begin)?.ok_or_else(|| unreadable(begin))?;
+            let bucket = (begin.0 - wanted.from.0).div_euclid(length);
+            let end = totals(next(&mut of_each)?, next(&mut last_consumed)?)?;
+            ends.push((bucket as usize, end));
+        }
+        summary.add_buckets(course, ends);
     }
     Ok(())
 }
 
-/// Reads how fast each balance of a product goes: over the window of so many seconds that ends now,
-/// and that begins with a minute, so that it may be a little longer. What holds nothing and saw
+/// Reads how fast the balances of a stock node go, so many at most: over the window of so many seconds that ends
+/// now, and that begins with a minute, so that it may be a little longer. What holds nothing and saw
 /// nothing within the window is not among them. It may be a second behind the books.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn paces(
-    connection: &mut PgConnection,
+    transaction: &mut PgConnection,
     product: &ProductKey,
-    window_seconds: i64,
-    now: Timestamp,
+    path: &DimensionPath,
+    (window_seconds, now): (i64, Timestamp),
+    most: usize,
 ) -> Result<Vec<Pace>, StoreError> {
-    let [environment, organization, product] = product.as_strs();
     let from = Kept::at(now).border(Timestamp(now.0 - window_seconds * 1_000_000));
+    let product_begins = Edge::before(product.organization.clone(), product.product.clone());
+    let edge = Edge { path: path.values().to_vec(), ..product_begins };
     let wanted = Wanted {
-        environment,
-        products: ((organization, product), (organization, product)),
+        environment: product.environment.as_str(),
+        first: &edge,
+        last: &edge,
         product: None,
         dimensions: &[],
         groups: &[],
@@ -313,8 +379,9 @@ pub async fn paces(
         to: None,
         window_from: from,
         bucket: None,
-        most: PACES_MAX,
     };
+    walk_indexes(transaction).await?;
+    let courses = courses(&spots(transaction, &wanted, most).await?, from, from)?;
     let seconds = (now.0.div_euclid(1_000_000) - from.0 / 1_000_000).max(1);
-    courses(connection, &wanted).map_ok(|course| Pace::of(course, seconds)).try_collect().await
+    Ok(courses.into_iter().map(|course| Pace::of(course, seconds)).collect())
 }

@@ -54,7 +54,9 @@ pub async fn read(
         true => switches::enabled(&mut transaction, std::slice::from_ref(key)).await? == [true],
         false => true,
     };
-    let paces = analytics::paces(&mut transaction, key, window_seconds, now).await?;
+    // Each is a holding: where there are more, there are too many of those.
+    let most_paces = most.try_into().unwrap_or(usize::MAX);
+    let paces = analytics::paces(&mut transaction, key, path, (window_seconds, now), most_paces).await?;
     transaction.rollback().await?;
     if found.configuration != Some(versioned.version) {
         return Ok(None);
@@ -65,11 +67,8 @@ pub async fn read(
     }
     let root = stock.node(&path.values()[..*path.chain_lengths(required).start()]);
     let window_seconds = paces.first().map_or(window_seconds, |pace| pace.seconds);
-    let mut done: HashMap<Vec<Value>, Pace> = paces
-        .into_iter()
-        .filter(|pace| pace.path == path.values())
-        .map(|pace| (pace.groups.clone(), pace))
-        .collect();
+    let mut done: HashMap<Vec<Value>, Pace> =
+        paces.into_iter().map(|pace| (pace.groups.clone(), pace)).collect();
     let holdings = found.balances.into_iter().map(|(groups, balance)| {
         let pace = done.remove(groups.values());
         let (consumed, unmet) = pace.map(|pace| (pace.consumed, pace.unmet_quantity)).unwrap_or_default();

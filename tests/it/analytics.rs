@@ -494,40 +494,99 @@ async fn a_wrong_question_is_told_what_is_wrong_with_it() {
     service.stop().await;
 }
 
-/// So many balances of each of some products.
-async fn many_balances(service: &Service, products: i64, each: i64) {
+/// So many balances of one, of each of some products, that were allocated two hours ago; of every second of a product, a half was
+/// consumed an hour ago.
+async fn many_balances(service: &Service, product: &str, products: i64, each: i64, site: &str) {
     let mut connection = PgConnection::connect_with(&unguarded(&service.database)).await.unwrap();
-    let statement = "INSERT INTO activity_place (environment_id, organization_id, product_id, dimensions, groups, totals, minute)
-                     SELECT 'test', 'usmf', 'Many' || p, '{1,11}', ARRAY['Online', lpad(g::text, 6, '0')], '{1,0,0,0,0,0,0}', now()
-                     FROM generate_series(1, $1) p, generate_series(1, $2) g";
-    sqlx::query(statement).bind(products).bind(each).execute(&mut connection).await.unwrap();
+    let statement = "WITH made AS (
+            INSERT INTO activity_place (environment_id, organization_id, product_id, dimensions, groups, totals, minute, first_minute)
+            SELECT 'test', 'usmf', $1 || p, ARRAY[$4], ARRAY['Online', lpad(g::text, 6, '0')],
+                   ARRAY[1, 0, 0.5 * (g % 2), 0, 0, 0, 0], date_trunc('minute', now()) - interval '1 hour' * (2 - g % 2),
+                   date_trunc('minute', now()) - interval '2 hours'
+            FROM generate_series(1, $2) p, generate_series(1, $3) g
+            RETURNING place_id, totals
+        )
+        INSERT INTO activity (place_id, minute, totals)
+        SELECT place_id, date_trunc('minute', now()) - interval '2 hours', '{1,0,0,0,0,0,0}'::numeric[] FROM made
+        UNION ALL SELECT place_id, date_trunc('minute', now()) - interval '1 hour', totals FROM made WHERE totals[3] > 0";
+    sqlx::query(statement)
+        .bind(product)
+        .bind(products)
+        .bind(each)
+        .bind(site)
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
+fn column(records: &[Value], name: &str) -> Vec<f64> {
+    records.iter().map(|record| record[name].as_f64().unwrap()).collect()
+}
+
 #[tokio::test]
-async fn any_number_of_products_is_read_page_by_page_and_one_that_is_too_large_is_told() {
+async fn any_number_of_balances_is_answered_whatever_is_asked_of_them() {
     let service = Service::with_stock(1).await;
-    many_balances(&service, 5, 9_000).await;
+    many_balances(&service, "Many", 3, 9_000, "1").await;
+    many_balances(&service, "One", 1, 25_000, "").await;
+    let keys = |records: &[Value]| -> std::collections::BTreeSet<String> {
+        records.iter().map(|record| format!("{} {}", record["productId"], record["groups"])).collect()
+    };
     let all = pages(&service, "limit=10000").await;
-    let keys: std::collections::BTreeSet<String> =
-        all.iter().map(|record| format!("{} {}", record["productId"], record["groups"])).collect();
-    assert_eq!((all.len(), keys.len()), (45_000, 45_000));
+    assert_eq!((all.len(), keys(&all).len()), (52_000, 52_000));
+    // From the middle of a product on, where no batch ends.
+    let from_middle = format!("limit=3&after={}", r#"["usmf","One1","0","1","","Online","022222"]"#);
+    let answer = ask(&service, &from_middle).await;
+    let paths: Vec<String> = answer
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["groups"]["customerGroup"].to_string())
+        .collect();
+    assert_eq!(paths, [r#""022223""#, r#""022224""#, r#""022225""#]);
     let rolled_up = pages(&service, "levels=1&limit=1").await;
-    assert_eq!(rolled_up.len(), 5);
-    assert!(rolled_up.iter().all(|record| record["balance"] == json!(9_000)), "{rolled_up:?}");
-    // Summed over all products, of whatever number of balances.
+    assert_eq!(column(&rolled_up, "balance"), [6_750.0, 6_750.0, 6_750.0, 18_750.0]);
+    // Summed over all products.
     for query in ["groupBy=organizationId&levels=1", "groupBy=&levels=0", "groupBy=dimensions&levels=1"] {
         let sum = pages(&service, query).await;
-        assert_eq!((sum.len(), &sum[0]["balance"]), (1, &json!(45_000)), "{query}");
+        assert_eq!(column(&sum, "balance").iter().sum::<f64>(), 39_000.0, "{query}: {sum:?}");
     }
-    let by_path = pages(&service, "groupBy=organizationId&limit=4000").await;
-    assert_eq!(by_path.len(), 9_000);
-    assert!(by_path.iter().all(|record| record["balance"] == json!(5)));
-    let refused = service.get(&format!("{PATH}?groupBy=organizationId&bucket=day&levels=0")).await;
-    assert_eq!(pointers(&problem(&refused, "invalid-request")), ["/productId"]);
-    let answer = service.get(&format!("{PATH}?groupBy=organizationId&productId=Many3&levels=0")).await;
-    assert_eq!(answer.json()[0]["balance"], json!(9_000));
-    let cut = service.get(&format!("{PATH}?bucket=minute&productId=Many3")).await;
-    assert_eq!(pointers(&problem(&cut, "invalid-request")), ["/bucket"]);
+    let by_path = pages(&service, "groupBy=organizationId&limit=9000").await;
+    assert_eq!(column(&by_path, "balance")[..2], [2.0, 4.0]);
+    assert_eq!((by_path.len(), column(&by_path, "balance").iter().sum::<f64>()), (25_000, 39_000.0));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn buckets_of_any_number_of_balances_are_answered() {
+    let service = Service::with_stock(1).await;
+    many_balances(&service, "Many", 3, 9_000, "1").await;
+    many_balances(&service, "One", 1, 25_000, "").await;
+    let from = rfc3339(now() - 4 * HOUR);
+    let all = pages(&service, &format!("from={from}&bucket=hour&groupBy=&levels=0")).await;
+    for (name, sum) in [("allocated", 52_000.0), ("consumed", 13_000.0)] {
+        assert_eq!(column(&all, name).iter().sum::<f64>(), sum, "{name}: {all:?}");
+    }
+    let last = all.last().unwrap();
+    assert_eq!((&last["balance"], &last["consumed"]), (&json!(39_000), &json!(0)));
+    let busy: Vec<f64> = column(&all, "balance")
+        .iter()
+        .zip(column(&all, "idle"))
+        .map(|(balance, idle)| balance - idle)
+        .collect();
+    assert_eq!(busy.iter().sum::<f64>(), 13_000.0, "{all:?}");
+    // Pages that end between buckets, and within what was read.
+    let rolled_up = pages(&service, &format!("from={from}&bucket=hour&levels=1&limit=3")).await;
+    assert_eq!(rolled_up.len(), 4 * all.len());
+    for (place, total) in all.iter().enumerate() {
+        let of_each = rolled_up.iter().skip(place).step_by(all.len());
+        let sum: f64 = of_each.map(|record| record["balance"].as_f64().unwrap()).sum();
+        assert_eq!(json!(sum as i64), total["balance"]);
+    }
+    // Those of one product's paths, of which a page has some.
+    let own = ask(&service, &format!("from={from}&bucket=hour&productId=One1&limit=11")).await;
+    assert_eq!(own.json().as_array().unwrap().len(), 11);
+    assert!(own.header("link").is_some());
     service.stop().await;
 }

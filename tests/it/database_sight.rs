@@ -227,6 +227,26 @@ async fn every_table_with_an_environment_has_the_policy() {
     }
 }
 
+/// As analytics go through them (`store/analytics.rs`), of a table of which nothing is known.
+#[tokio::test]
+async fn places_of_activity_are_walked_in_the_order_of_their_index() {
+    let service = books().await;
+    let options = [("enable_seqscan", "off"), ("enable_bitmapscan", "off")];
+    let options = as_service(&service.database).options(options);
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    let plan = "EXPLAIN SELECT p.first_minute FROM seen_activity_place p
+                WHERE (p.environment_id, p.organization_id, p.product_id, p.dimensions, p.groups)
+                      >= ('test', 'usmf', 'Bike', '{1,11}', '{Online}')
+                  AND (p.environment_id, p.organization_id, p.product_id, p.dimensions) <= ('test', 'usmf', 'Bike', '{z}')
+                ORDER BY p.environment_id, p.organization_id, p.product_id, p.dimensions, p.groups LIMIT 20000";
+    let plan: Vec<String> = sqlx::query_scalar(plan).fetch_all(&mut connection).await.unwrap();
+    let condition =
+        plan.iter().find(|line| line.contains("Index Cond")).unwrap_or_else(|| panic!("{plan:#?}"));
+    assert!(condition.contains("dimensions, groups) >="), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Sort")), "{plan:#?}");
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_looked_up_by_a_path_is_found_by_its_index() {
     let service = books().await;

@@ -2,11 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::requests::{JSON, allocation, changed, consumption, event, groups, pointers, red, stock, without};
-use super::support::{Service, bicycles, eventually};
+use super::support::{Service, bicycles, eventually, unguarded};
 
 fn question(members: Value) -> Value {
     without(event("", members), "id")
@@ -120,6 +121,20 @@ async fn who_was_refused_is_proposed_for_though_nothing_was_ever_theirs() {
     )
     .await;
     assert!(answer["proposals"][0]["reason"].as_str().unwrap().contains("was refused 60"), "{answer}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_product_holds_elsewhere_hides_nothing() {
+    let service = promotion().await;
+    let expected = ["allocate 50 Online", "reallocate 40 Store to Online"];
+    asked_until(&service, json!({}), &expected).await;
+    let mut connection = PgConnection::connect_with(&unguarded(&service.database)).await.unwrap();
+    let statement = "INSERT INTO activity_place (environment_id, organization_id, product_id, dimensions, groups, totals, minute)
+                     SELECT 'test', 'usmf', 'Bike', '{0}', ARRAY[g::text], '{1,0,0,0,0,0,0}', now() FROM generate_series(1, 20000) g";
+    connection.execute(statement).await.unwrap();
+    assert_eq!(short(&ask(&service, json!({})).await), expected);
+    connection.close().await.unwrap();
     service.stop().await;
 }
 
