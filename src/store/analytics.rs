@@ -87,7 +87,6 @@ pub async fn sum(
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let reached = follow::reached(&mut transaction, FOLLOWER).await?;
     let reached = horizon::last_id_of(&mut transaction, wanted.environment, reached).await?;
-    walk_indexes(&mut transaction).await?;
     let mut next = Some(wanted.first.clone());
     while let Some(first) = next.take() {
         let columns = spots(&mut transaction, &Wanted { first: &first, ..*wanted }, BATCH).await?;
@@ -113,13 +112,6 @@ pub async fn sum(
 
 fn in_order(course: &Course) -> (&Value, &Value, &[Value], &[Value]) {
     (&course.organization, &course.product, &course.path, &course.groups)
-}
-
-/// Has spots read in the order of their index, a batch where the last one ended, whatever the database knows of
-/// the table: it would rather find all that are left and sort them, for each batch anew.
-async fn walk_indexes(transaction: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query!("SELECT set_config('enable_bitmapscan', 'off', true)").fetch_one(transaction).await?;
-    Ok(())
 }
 
 fn filter(values: &[(usize, Value)]) -> (Vec<i32>, Vec<&str>) {
@@ -380,7 +372,6 @@ pub async fn paces(
         window_from: from,
         bucket: None,
     };
-    walk_indexes(transaction).await?;
     let courses = courses(&spots(transaction, &wanted, most).await?, from, from)?;
     let seconds = (now.0.div_euclid(1_000_000) - from.0 / 1_000_000).max(1);
     Ok(courses.into_iter().map(|course| Pace::of(course, seconds)).collect())
