@@ -174,7 +174,28 @@ test("the address has the view, and the history its filters", async () => {
   await shared.close();
   await page.bringToFront();
   await page.goBack();
-  await until(page, "the step before is back", () => document.getElementById("history").children.length > 10);
+  const untilAll = (what) => until(page, what, () => document.getElementById("history").children.length === 49);
+  await untilAll("the step before is back");
+  const filter = (given) => page.$eval("#filters", (form, values) => {
+    for (const { name } of form.elements) if (name) form.elements[name].value = values[name] ?? "";
+    form.requestSubmit();
+  }, given);
+  const untilNone = () => until(page, "nothing is shown", () => document.getElementById("history").children.length === 0 && document.getElementById("history-note").textContent.startsWith("Nothing happened"));
+  await filter({ reference: "SO-2001/1" });
+  await until(page, "only the one with the reference is shown", () => document.querySelector("#history tr:only-child td:nth-child(7)")?.textContent === "SO-2001/1");
+  await filter({ actor: "web-shop" });
+  await until(page, "only those of the actor are shown", () => document.getElementById("history").children.length === 36);
+  await filter({ from: "2100-05-01T12:00:00" });
+  await untilNone();
+  await page.reload();
+  await until(page, "the form has the time", () => document.querySelector('#filters [name="from"]').value.startsWith("2100-05-01T12:00"));
+  await untilNone();
+  await page.$eval("#filters [type=reset]", (button) => button.click());
+  await untilAll("all is back");
+  await filter({ to: "2000-05-01T12:00:00" });
+  await untilNone();
+  await filter({ from: "2000-05-01T12:00:00", to: "2100-05-01T12:00:00" });
+  await untilAll("all is within");
   await page.select("#place", JSON.stringify({ siteId: "2", locationId: "21" }));
   await until(page, "only that place is shown", () => document.querySelector("#rows .label")?.textContent === "2 / 21");
   assert.match(page.url(), /place\.locationId=21/);
@@ -183,6 +204,19 @@ test("the address has the view, and the history its filters", async () => {
   await until(page, "products are offered while one is typed", () => document.querySelector("#products option")?.value === "usmf/Helmet");
   await page.type("#product", "et\n");
   await until(page, "the other product is shown", () => new URLSearchParams(location.search).get("productId") === "Helmet" && document.querySelector("#rows .label"));
+  await close(page);
+});
+
+test("older events are read at request", async () => {
+  for (let number = 0; number < 60; number++) await stock("Spoke", RED, 1);
+  const page = await open(of("Spoke"));
+  const untilRows = (count) => until(page, `there are ${count} events`, (wanted) => new Set([...document.querySelectorAll("#history tr")].map((row) => row.dataset.event)).size === wanted, count);
+  await untilRows(50);
+  await page.focus("#older");
+  await press(page, "Enter");
+  await untilRows(60);
+  assert.equal(await page.$eval("#older", (older) => older.hidden), true);
+  assert.equal(await page.evaluate(() => document.activeElement.closest("tr")?.rowIndex), 51);
   await close(page);
 });
 
@@ -195,14 +229,16 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   const asked = { organizationId: ORGANIZATION, productId: product, dimensions: RED };
   const page = await open(of(product));
   await until(page, "the consumption is counted", () => Number(document.getElementById("total-rate").textContent) > 0);
-  const { proposals } = await done("POST", "allocation/proposals", asked);
-  assert.deepEqual(proposals.map(({ path }) => path), ["allocation/allocate", "allocation/reallocate"]);
   const listed = () => page.$$eval("#proposals li strong", (all) => all.map((one) => one.textContent));
   const untilListed = (count) => until(page, `${count} are proposed`, (wanted) => document.querySelectorAll("#proposals li").length === wanted, count);
 
+  // What the page was answered: for how long something is enough is another a second later.
+  const answer = page.waitForResponse((response) => response.url().endsWith("/allocation/proposals"));
   await tabTo(page, "Proposals…");
   await press(page, "Enter");
   await untilOpen(page, "proposals");
+  const { proposals } = await (await answer).json();
+  assert.deepEqual(proposals.map(({ path }) => path), ["allocation/allocate", "allocation/reallocate"]);
   await untilListed(2);
   assert.deepEqual(await listed(), ["Allocate 40: Web / London / VIP", "Reallocate 40: Store → Web / London / VIP"]);
   const text = await page.$eval("#proposals", (dialog) => dialog.textContent);
@@ -247,11 +283,19 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   assert.notEqual(changed.id, first.body.id);
   await press(page, "Escape");
   await until(page, "the dialog is closed", () => !document.getElementById("proposals").open);
-  // From a row, it is asked for that place alone.
-  await clickRow(page, "VIP");
-  await act(page, "Proposals…");
-  await untilListed(1);
   await close(page);
+
+  // From a row, it is asked for that place alone.
+  const several = await open(of(PRODUCT));
+  const untilPlaces = (...wanted) => until(several, `it is asked for ${wanted}`, (places) => JSON.stringify([...document.querySelectorAll("#proposals h3")].map((title) => title.textContent)) === places, JSON.stringify(wanted));
+  await untilRow(several, "Leeds", "left", "30");
+  await several.click("#propose");
+  await untilPlaces("1 / 11 / black", "1 / 11 / red", "2 / 21 / red");
+  await press(several, "Escape");
+  await clickRow(several, "Leeds");
+  await act(several, "Proposals…");
+  await untilPlaces("1 / 11 / black");
+  await close(several);
 });
 
 test("it is accessible in light, in dark and on a phone, where nothing scrolls sideways", async () => {
@@ -348,4 +392,8 @@ test("of more alerts than are listed none is said to be cleared that is open", a
   await until(other, "the new one is said, and nothing else", () => /^Alert many: Many, [^.]*Latest\. [^]*$/.test(document.getElementById("said").textContent));
   assert.doesNotMatch(await other.$eval("#said", (said) => said.textContent), /Cleared/);
   await close(other);
+  // Of the product that is shown they are known all the same, however many are later.
+  const again = await open(of(product));
+  await until(again, "each row has its alert", (wanted) => document.querySelectorAll("#rows .badge:not([hidden])").length === wanted, more);
+  await close(again);
 });
