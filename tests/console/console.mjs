@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { BASE, DESKTOP, NARROW, PHONE, assertAccessible, browser, close, done, open, send, until } from "./browser.mjs";
+import { BASE, DESKTOP, NARROW, PHONE, assertAccessible, assertFits, browser, close, done, open, send, until } from "./browser.mjs";
 import { act, clickRow, figuresOf, fill, focused, press, tabTo, untilLive, untilOpen, untilRow } from "./page.mjs";
 import { start } from "./service.mjs";
 import { ORGANIZATION, RED, REGULAR, STORE, VIP, of, stockBy } from "./stock.mjs";
@@ -89,9 +89,14 @@ test("the tree and a dialog are used by the keyboard alone", async () => {
   assert.equal(await focused(page), "green");
   await press(page, "ArrowDown");
   assert.equal(await focused(page), "Store");
-  await press(page, "ArrowLeft");
+  await press(page, "ArrowUp");
   assert.equal(await focused(page), "green");
-  await press(page, "End", "Home", "ArrowDown", "ArrowDown", "Enter");
+  await press(page, "ArrowDown", "ArrowLeft");
+  assert.equal(await focused(page), "green");
+  assert.equal(await page.$$eval('#rows tr[tabindex="0"]', (rows) => rows.length), 1);
+  await press(page, "End");
+  assert.equal(await focused(page), await page.$$eval("#rows .label", (all) => all.at(-1).textContent));
+  await press(page, "Home", "ArrowDown", "ArrowDown", "Enter");
   await untilOpen(page, "details");
   await tabTo(page, "Allocate…");
   await press(page, "Enter");
@@ -135,7 +140,7 @@ test("no digit of a quantity is lost", async () => {
   await untilRow(page, "red", "onhand", "999,999,999,999,999.123456");
   await untilRow(page, "red", "available", "99,280,074,525,899.823455");
   await page.setViewport(NARROW);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), NARROW.width);
+  await assertFits(page, NARROW);
   await close(page);
 });
 
@@ -247,7 +252,7 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   for (const [viewport, scheme] of [[DESKTOP, "dark"], [NARROW, "dark"], [NARROW, "light"], [DESKTOP, "light"]]) {
     await page.setViewport(viewport);
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-    assert.ok(await page.$eval("#proposals", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
+    await assertFits(page, viewport);
     await assertAccessible(page);
   }
 
@@ -303,14 +308,13 @@ test("it is accessible in light, in dark and on a phone, where nothing scrolls s
     const page = await open(of(PRODUCT), { viewport, scheme });
     await untilRow(page, "VIP", "left", "42");
     await until(page, "the history is shown", () => document.getElementById("history").children.length > 10);
-    const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok((await wide()) <= viewport.width, `${await wide()} px wide of ${viewport.width}`);
+    await assertFits(page, viewport);
     await assertAccessible(page);
     await clickRow(page, "VIP");
     if (viewport === DESKTOP) await assertAccessible(page);
     await act(page, "Reallocate to it…");
     await untilOpen(page, "command");
-    assert.ok(await page.$eval("#command", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
+    await assertFits(page, viewport);
     await assertAccessible(page);
     await close(page);
   }
