@@ -69,8 +69,9 @@
 //!       that is private; `waiting.rs` how long it waits for the next attempt, `span.rs` its span in a
 //!       trace; `forgetting.rs` forgets what is old
 //! - `engine/`: one queue and one writer per shard of products
-//!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/confirming.rs` what it
-//!       asks the ledger before it refuses, and after a commit whose answer was lost
+//!     - `mod.rs` the queues; `writer.rs` collect, decide, commit, answer; `writer/deciding.rs` how it decides
+//!       and commits, at first and in its turn; `writer/confirming.rs` what it asks the ledger before it
+//!       refuses, and after a commit whose answer was lost
 //!     - `batch.rs` decides a batch, with no IO; `books.rs` what a writer holds in memory
 //!     - `rehearsal.rs` what commands would do, without a writer
 //!     - `intake.rs` what waits for it; `loading.rs` reads what the books lack; `answers.rs` answers what

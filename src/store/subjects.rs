@@ -32,6 +32,22 @@ impl Row {
     }
 }
 
+/// One of any environment.
+struct Located {
+    environment_id: String,
+    organization_id: String,
+    product_id: String,
+    dimensions: Vec<String>,
+    groups: Vec<String>,
+}
+
+impl Located {
+    fn subject(self) -> (String, Subject) {
+        let Located { environment_id, organization_id, product_id, dimensions, groups } = self;
+        (environment_id, Row { organization_id, product_id, dimensions, groups }.subject())
+    }
+}
+
 /// Subjects as columns. The values of a path go as its literal, as in all statements.
 pub(super) struct Columns<'a> {
     pub(super) organizations: Vec<&'a str>,
@@ -67,7 +83,8 @@ pub async fn touched(
     environments: &[String],
     (after, until): (i64, i64),
 ) -> Result<Vec<(String, Subject)>, StoreError> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Located,
         r#"SELECT DISTINCT l.environment_id, l.organization_id, l.product_id, l.dimensions, g.groups AS "groups!"
            FROM ledger l CROSS JOIN LATERAL (VALUES ('{}'::text[]), (l.groups), (l.source_groups)) AS g (groups)
            WHERE l.event_id > $1 AND l.event_id <= $2 AND l.environment_id = ANY($3) AND g.groups IS NOT NULL"#,
@@ -77,13 +94,7 @@ pub async fn touched(
     )
     .fetch_all(connection)
     .await?;
-    let subject = rows.into_iter().map(|row| {
-        let (organization_id, product_id) = (row.organization_id, row.product_id);
-        let subject =
-            Row { organization_id, product_id, dimensions: row.dimensions, groups: row.groups }.subject();
-        (row.environment_id, subject)
-    });
-    Ok(subject.collect())
+    Ok(rows.into_iter().map(Located::subject).collect())
 }
 
 /// Takes the group paths of all environments whose unmet demand was just kept, at most so many: they
@@ -92,7 +103,8 @@ pub async fn touched(
 /// # Errors
 /// When the database does not answer.
 pub async fn unmet(connection: &mut PgConnection, most: i64) -> Result<Vec<(String, Subject)>, StoreError> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Located,
         "DELETE FROM unmet_taken
          WHERE ctid = ANY(ARRAY(SELECT ctid FROM unmet_taken LIMIT $1 FOR UPDATE SKIP LOCKED))
          RETURNING environment_id, organization_id, product_id, dimensions, groups",
@@ -100,13 +112,7 @@ pub async fn unmet(connection: &mut PgConnection, most: i64) -> Result<Vec<(Stri
     )
     .fetch_all(connection)
     .await?;
-    let subject = rows.into_iter().map(|row| {
-        let (organization_id, product_id) = (row.organization_id, row.product_id);
-        let subject =
-            Row { organization_id, product_id, dimensions: row.dimensions, groups: row.groups }.subject();
-        (row.environment_id, subject)
-    });
-    Ok(subject.collect())
+    Ok(rows.into_iter().map(Located::subject).collect())
 }
 
 /// Reads the balances of an environment behind one, in the order of their keys.

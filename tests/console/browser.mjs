@@ -72,6 +72,21 @@ export async function assertAccessible(page) {
   assert.deepEqual(found, []);
 }
 
+/** Nothing scrolls sideways, neither the page nor a part of it, and a dialog is seen whole. */
+export async function assertFits(page, { width }) {
+  const found = await page.evaluate((most) => {
+    const scrolls = (element) => element.scrollWidth > element.clientWidth && ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+    const nameOf = ({ tagName, id, className }) => `${tagName}#${id}.${className}`;
+    const isOut = ({ left, right }) => left < 0 || right > most;
+    return {
+      page: Math.max(document.documentElement.scrollWidth - most, 0),
+      scrolling: [...document.body.querySelectorAll("*")].filter(scrolls).map(nameOf),
+      out: [...document.querySelectorAll("dialog[open]")].filter((dialog) => isOut(dialog.getBoundingClientRect())).map(nameOf),
+    };
+  }, width);
+  assert.deepEqual(found, { page: 0, scrolling: [], out: [] });
+}
+
 /** Sends to the API; answers status and text. */
 export async function send(method, path, body, { base = BASE, key } = {}) {
   const headers = { "content-type": "application/json", ...(key && { authorization: `Bearer ${key}` }) };

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { BASE, DESKTOP, NARROW, PHONE, assertAccessible, browser, close, done, open, send, until } from "./browser.mjs";
+import { BASE, DESKTOP, NARROW, PHONE, assertAccessible, assertFits, browser, close, done, open, send, until } from "./browser.mjs";
 import { act, clickRow, figuresOf, fill, focused, press, tabTo, untilLive, untilOpen, untilRow } from "./page.mjs";
 import { start } from "./service.mjs";
 import { ORGANIZATION, RED, REGULAR, STORE, VIP, of, stockBy } from "./stock.mjs";
@@ -89,9 +89,14 @@ test("the tree and a dialog are used by the keyboard alone", async () => {
   assert.equal(await focused(page), "green");
   await press(page, "ArrowDown");
   assert.equal(await focused(page), "Store");
-  await press(page, "ArrowLeft");
+  await press(page, "ArrowUp");
   assert.equal(await focused(page), "green");
-  await press(page, "End", "Home", "ArrowDown", "ArrowDown", "Enter");
+  await press(page, "ArrowDown", "ArrowLeft");
+  assert.equal(await focused(page), "green");
+  assert.equal(await page.$$eval('#rows tr[tabindex="0"]', (rows) => rows.length), 1);
+  await press(page, "End");
+  assert.equal(await focused(page), await page.$$eval("#rows .label", (all) => all.at(-1).textContent));
+  await press(page, "Home", "ArrowDown", "ArrowDown", "Enter");
   await untilOpen(page, "details");
   await tabTo(page, "Allocate…");
   await press(page, "Enter");
@@ -135,7 +140,7 @@ test("no digit of a quantity is lost", async () => {
   await untilRow(page, "red", "onhand", "999,999,999,999,999.123456");
   await untilRow(page, "red", "available", "99,280,074,525,899.823455");
   await page.setViewport(NARROW);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), NARROW.width);
+  await assertFits(page, NARROW);
   await close(page);
 });
 
@@ -174,7 +179,28 @@ test("the address has the view, and the history its filters", async () => {
   await shared.close();
   await page.bringToFront();
   await page.goBack();
-  await until(page, "the step before is back", () => document.getElementById("history").children.length > 10);
+  const untilAll = (what) => until(page, what, () => document.getElementById("history").children.length === 49);
+  await untilAll("the step before is back");
+  const filter = (given) => page.$eval("#filters", (form, values) => {
+    for (const { name } of form.elements) if (name) form.elements[name].value = values[name] ?? "";
+    form.requestSubmit();
+  }, given);
+  const untilNone = () => until(page, "nothing is shown", () => document.getElementById("history").children.length === 0 && document.getElementById("history-note").textContent.startsWith("Nothing happened"));
+  await filter({ reference: "SO-2001/1" });
+  await until(page, "only the one with the reference is shown", () => document.querySelector("#history tr:only-child td:nth-child(7)")?.textContent === "SO-2001/1");
+  await filter({ actor: "web-shop" });
+  await until(page, "only those of the actor are shown", () => document.getElementById("history").children.length === 36);
+  await filter({ from: "2100-05-01T12:00:00" });
+  await untilNone();
+  await page.reload();
+  await until(page, "the form has the time", () => document.querySelector('#filters [name="from"]').value.startsWith("2100-05-01T12:00"));
+  await untilNone();
+  await page.$eval("#filters [type=reset]", (button) => button.click());
+  await untilAll("all is back");
+  await filter({ to: "2000-05-01T12:00:00" });
+  await untilNone();
+  await filter({ from: "2000-05-01T12:00:00", to: "2100-05-01T12:00:00" });
+  await untilAll("all is within");
   await page.select("#place", JSON.stringify({ siteId: "2", locationId: "21" }));
   await until(page, "only that place is shown", () => document.querySelector("#rows .label")?.textContent === "2 / 21");
   assert.match(page.url(), /place\.locationId=21/);
@@ -183,6 +209,19 @@ test("the address has the view, and the history its filters", async () => {
   await until(page, "products are offered while one is typed", () => document.querySelector("#products option")?.value === "usmf/Helmet");
   await page.type("#product", "et\n");
   await until(page, "the other product is shown", () => new URLSearchParams(location.search).get("productId") === "Helmet" && document.querySelector("#rows .label"));
+  await close(page);
+});
+
+test("older events are read at request", async () => {
+  for (let number = 0; number < 60; number++) await stock("Spoke", RED, 1);
+  const page = await open(of("Spoke"));
+  const untilRows = (count) => until(page, `there are ${count} events`, (wanted) => new Set([...document.querySelectorAll("#history tr")].map((row) => row.dataset.event)).size === wanted, count);
+  await untilRows(50);
+  await page.focus("#older");
+  await press(page, "Enter");
+  await untilRows(60);
+  assert.equal(await page.$eval("#older", (older) => older.hidden), true);
+  assert.equal(await page.evaluate(() => document.activeElement.closest("tr")?.rowIndex), 51);
   await close(page);
 });
 
@@ -195,14 +234,16 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   const asked = { organizationId: ORGANIZATION, productId: product, dimensions: RED };
   const page = await open(of(product));
   await until(page, "the consumption is counted", () => Number(document.getElementById("total-rate").textContent) > 0);
-  const { proposals } = await done("POST", "allocation/proposals", asked);
-  assert.deepEqual(proposals.map(({ path }) => path), ["allocation/allocate", "allocation/reallocate"]);
   const listed = () => page.$$eval("#proposals li strong", (all) => all.map((one) => one.textContent));
   const untilListed = (count) => until(page, `${count} are proposed`, (wanted) => document.querySelectorAll("#proposals li").length === wanted, count);
 
+  // What the page was answered: for how long something is enough is another a second later.
+  const answer = page.waitForResponse((response) => response.url().endsWith("/allocation/proposals"));
   await tabTo(page, "Proposals…");
   await press(page, "Enter");
   await untilOpen(page, "proposals");
+  const { proposals } = await (await answer).json();
+  assert.deepEqual(proposals.map(({ path }) => path), ["allocation/allocate", "allocation/reallocate"]);
   await untilListed(2);
   assert.deepEqual(await listed(), ["Allocate 40: Web / London / VIP", "Reallocate 40: Store → Web / London / VIP"]);
   const text = await page.$eval("#proposals", (dialog) => dialog.textContent);
@@ -211,7 +252,7 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   for (const [viewport, scheme] of [[DESKTOP, "dark"], [NARROW, "dark"], [NARROW, "light"], [DESKTOP, "light"]]) {
     await page.setViewport(viewport);
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-    assert.ok(await page.$eval("#proposals", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
+    await assertFits(page, viewport);
     await assertAccessible(page);
   }
 
@@ -247,11 +288,19 @@ test("what is proposed is listed with its reason, and done in the dialog of its 
   assert.notEqual(changed.id, first.body.id);
   await press(page, "Escape");
   await until(page, "the dialog is closed", () => !document.getElementById("proposals").open);
-  // From a row, it is asked for that place alone.
-  await clickRow(page, "VIP");
-  await act(page, "Proposals…");
-  await untilListed(1);
   await close(page);
+
+  // From a row, it is asked for that place alone.
+  const several = await open(of(PRODUCT));
+  const untilPlaces = (...wanted) => until(several, `it is asked for ${wanted}`, (places) => JSON.stringify([...document.querySelectorAll("#proposals h3")].map((title) => title.textContent)) === places, JSON.stringify(wanted));
+  await untilRow(several, "Leeds", "left", "30");
+  await several.click("#propose");
+  await untilPlaces("1 / 11 / black", "1 / 11 / red", "2 / 21 / red");
+  await press(several, "Escape");
+  await clickRow(several, "Leeds");
+  await act(several, "Proposals…");
+  await untilPlaces("1 / 11 / black");
+  await close(several);
 });
 
 test("it is accessible in light, in dark and on a phone, where nothing scrolls sideways", async () => {
@@ -259,14 +308,13 @@ test("it is accessible in light, in dark and on a phone, where nothing scrolls s
     const page = await open(of(PRODUCT), { viewport, scheme });
     await untilRow(page, "VIP", "left", "42");
     await until(page, "the history is shown", () => document.getElementById("history").children.length > 10);
-    const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok((await wide()) <= viewport.width, `${await wide()} px wide of ${viewport.width}`);
+    await assertFits(page, viewport);
     await assertAccessible(page);
     await clickRow(page, "VIP");
     if (viewport === DESKTOP) await assertAccessible(page);
     await act(page, "Reallocate to it…");
     await untilOpen(page, "command");
-    assert.ok(await page.$eval("#command", (dialog) => dialog.scrollWidth <= dialog.clientWidth), "the dialog does not scroll sideways");
+    await assertFits(page, viewport);
     await assertAccessible(page);
     await close(page);
   }
@@ -348,4 +396,8 @@ test("of more alerts than are listed none is said to be cleared that is open", a
   await until(other, "the new one is said, and nothing else", () => /^Alert many: Many, [^.]*Latest\. [^]*$/.test(document.getElementById("said").textContent));
   assert.doesNotMatch(await other.$eval("#said", (said) => said.textContent), /Cleared/);
   await close(other);
+  // Of the product that is shown they are known all the same, however many are later.
+  const again = await open(of(product));
+  await until(again, "each row has its alert", (wanted) => document.querySelectorAll("#rows .badge:not([hidden])").length === wanted, more);
+  await close(again);
 });
