@@ -20,7 +20,8 @@ use crate::store::{self, Readers, Sight, StoreError, history};
 
 use super::event_record::EventRecord;
 
-/// Between two looks at the ledger when nothing is new.
+/// Between two looks at how far the ledger is settled. What happens in between is read at once: who is
+/// shown it sees no difference, and to look without a pause would cost a busy ledger a fifth.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Between two looks when the database did not answer.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -161,9 +162,9 @@ impl Feed {
 
     /// Hands on what is new until nobody listens.
     async fn run(&self, chunks: &Chunks, mut after: i64, mut after_alert: i64) {
-        let mut is_trouble_told = false;
+        let (mut is_trouble_told, mut horizon) = (false, after);
         while self.is_heard(chunks) {
-            let found = self.next(after, after_alert).await;
+            let found = self.next(after, after_alert, &mut horizon).await;
             if let Err(error) = &found
                 && !is_trouble_told
             {
@@ -175,6 +176,9 @@ impl Feed {
                     after = chunk.until;
                     after_alert = chunk.alerts.last().map_or(after_alert, |told| told.sequence);
                     self.hand_on(chunks, chunk);
+                    if after >= horizon {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
                 }
                 Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(_) => tokio::time::sleep(TRY_AGAIN).await,
@@ -199,12 +203,23 @@ impl Feed {
         is_heard
     }
 
-    async fn next(&self, after: i64, after_alert: i64) -> Result<Option<Chunk>, StoreError> {
-        let reading = store::read(&self.readers, Sight::All, async |connection| {
-            alerts::all_told(connection, after_alert, CHUNK_EVENTS).await
-        });
-        let alerts = reading.await?;
-        let horizon = self.horizon().await?;
+    /// What follows an event, up to the horizon; which is looked at anew, with the alerts, when that is
+    /// reached.
+    async fn next(
+        &self,
+        after: i64,
+        after_alert: i64,
+        horizon: &mut i64,
+    ) -> Result<Option<Chunk>, StoreError> {
+        let mut alerts = Vec::new();
+        if *horizon <= after {
+            let reading = store::read(&self.readers, Sight::All, async |connection| {
+                alerts::all_told(connection, after_alert, CHUNK_EVENTS).await
+            });
+            alerts = reading.await?;
+            *horizon = self.horizon().await?;
+        }
+        let horizon = *horizon;
         if horizon <= after {
             return Ok((!alerts.is_empty()).then_some(Chunk { events: Vec::new(), until: after, alerts }));
         }

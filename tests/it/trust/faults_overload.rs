@@ -103,12 +103,15 @@ async fn join(mut tasks: JoinSet<()>) {
     }
 }
 
-/// So many requests a second for a while, each over a connection that nobody else uses then.
+/// So many requests a second for a while, each over a connection that nobody else uses then. What is late,
+/// because the machine stood still, comes at twice the rate, and not all at once: that would be another load.
 async fn at_rate(base: &str, name: &'static str, rate: u64, during: Duration) -> Seen {
+    let at_once_max = (2 * rate * TICK.as_millis() as u64).div_ceil(1_000).max(2);
     let (seen, idle) = (Arc::new(Mutex::new(Seen::default())), Arc::new(Mutex::new(Vec::<Wire>::new())));
     let (start, mut sent, mut tasks) = (Instant::now(), 0, JoinSet::new());
     while start.elapsed() < during {
         let due = rate * start.elapsed().as_micros() as u64 / 1_000_000;
+        let due = due.min(sent + at_once_max);
         for count in sent..due {
             let (base, seen, idle) = (base.to_owned(), Arc::clone(&seen), Arc::clone(&idle));
             let scheduled = start + Duration::from_micros(1_000_000 * count / rate);
