@@ -181,7 +181,11 @@ impl Feed {
                     }
                 }
                 Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
-                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+                Err(_) => {
+                    // A server that takes over may have given fewer ids.
+                    horizon = after;
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
             }
         }
     }

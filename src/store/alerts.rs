@@ -68,9 +68,12 @@ pub async fn open_of(
                   a.closed_at, a.sequence AS "sequence!", a.value::text AS value, a.threshold::text AS "threshold!", a.detail AS "detail!"
            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
                 AS k (organization_id, product_id, dimensions, groups)
-           JOIN seen_alert a ON a.environment_id = $1 AND a.organization_id = k.organization_id
-             AND a.product_id = k.product_id AND a.dimensions = k.dimensions::text[]
-             AND a.groups = k.groups::text[] AND a.closed_at IS NULL"#,
+           CROSS JOIN LATERAL (
+               SELECT * FROM seen_alert a
+               WHERE a.environment_id = $1 AND a.organization_id = k.organization_id AND a.product_id = k.product_id
+                 AND a.dimensions = k.dimensions::text[] AND a.groups = k.groups::text[] AND a.closed_at IS NULL
+               OFFSET 0
+           ) a"#,
         environment,
         &columns.organizations as &[&str],
         &columns.products as &[&str],

@@ -49,9 +49,12 @@ pub async fn last_until(
     .await?;
     // Behind the pieces, or from the end of the last piece on that has such a time.
     for (after, until) in [(cut.last.unwrap_or(0), i64::MAX), (0, cut.until.unwrap_or(0))] {
+        // Put like this, the time is a condition that PostgreSQL takes to be met by most: it walks back to
+        // the first, and does not sort them.
         let last = sqlx::query_scalar!(
             "SELECT event_id FROM ledger
-             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3) AND received_at <= $4
+             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3)
+               AND (received_at > $4) IS NOT TRUE
              ORDER BY environment_id DESC, event_id DESC LIMIT 1",
             environment,
             after,

@@ -23,8 +23,7 @@ pub async fn products(
 ) -> Result<HashMap<ReservationId, (Value, Value)>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT r.reservation_id, r.organization_id, r.product_id
-           FROM unnest($2::uuid[]) AS k (reservation_id)
-           JOIN reservation r ON r.environment_id = $1 AND r.reservation_id = k.reservation_id"#,
+           FROM reservation r WHERE r.environment_id = $1 AND r.reservation_id = ANY($2)"#,
         environment.as_str(),
         ids,
     )

@@ -226,9 +226,12 @@ pub async fn wholes(
                   sum(b.cumulative_consumed)::text AS "cumulative_consumed!"
            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
                 AS k (organization_id, product_id, dimensions, groups, place)
-           JOIN seen_balance b ON b.environment_id = $1 AND b.organization_id = k.organization_id
-             AND b.product_id = k.product_id AND b.dimensions = k.dimensions::text[]
-             AND b.groups[1:cardinality(k.groups::text[])] = k.groups::text[]
+           CROSS JOIN LATERAL (
+               SELECT * FROM seen_balance b
+               WHERE b.environment_id = $1 AND b.organization_id = k.organization_id AND b.product_id = k.product_id
+                 AND b.dimensions = k.dimensions::text[] AND b.groups[1:cardinality(k.groups::text[])] = k.groups::text[]
+               OFFSET 0
+           ) b
            GROUP BY k.place"#,
         environment,
         &columns.organizations as &[&str],
@@ -264,9 +267,12 @@ pub async fn whole_activity(
                   sum(p.totals[6] - coalesce(o.totals[6], 0))::text AS "unmet!"
            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[]) WITH ORDINALITY
                 AS k (organization_id, product_id, dimensions, groups, since, place)
-           JOIN seen_activity_place p ON p.environment_id = $1 AND p.organization_id = k.organization_id
-             AND p.product_id = k.product_id AND p.dimensions = k.dimensions::text[]
-             AND p.groups[1:cardinality(k.groups::text[])] = k.groups::text[]
+           CROSS JOIN LATERAL (
+               SELECT * FROM seen_activity_place p
+               WHERE p.environment_id = $1 AND p.organization_id = k.organization_id AND p.product_id = k.product_id
+                 AND p.dimensions = k.dimensions::text[] AND p.groups[1:cardinality(k.groups::text[])] = k.groups::text[]
+               OFFSET 0
+           ) p
            LEFT JOIN LATERAL (
                SELECT a.totals FROM activity a WHERE a.place_id = p.place_id AND a.minute < k.since
                ORDER BY a.minute DESC LIMIT 1
@@ -313,9 +319,12 @@ pub async fn activity(
                   (p.totals[6] - coalesce(o.totals[6], 0))::text AS "unmet!"
            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[]) WITH ORDINALITY
                 AS k (organization_id, product_id, dimensions, groups, since, place)
-           JOIN seen_activity_place p ON p.environment_id = $1 AND p.organization_id = k.organization_id
-             AND p.product_id = k.product_id AND p.dimensions = k.dimensions::text[]
-             AND p.groups = k.groups::text[]
+           CROSS JOIN LATERAL (
+               SELECT * FROM seen_activity_place p
+               WHERE p.environment_id = $1 AND p.organization_id = k.organization_id AND p.product_id = k.product_id
+                 AND p.dimensions = k.dimensions::text[] AND p.groups = k.groups::text[]
+               OFFSET 0
+           ) p
            LEFT JOIN LATERAL (
                SELECT a.totals FROM activity a WHERE a.place_id = p.place_id AND a.minute < k.since
                ORDER BY a.minute DESC LIMIT 1

@@ -1,7 +1,9 @@
 //! How statements are planned on tables that are still empty, which is when most of them are: rows are
 //! looked up by whole keys and read in the order of an index, since a plan that is kept meets full tables.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use ringfence::store::{Isolation, connection_options};
 use serde_json::Value;
@@ -10,18 +12,36 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::support::{as_service, database};
 
 /// Relations that are read whole, and why that is no matter.
-const READ_WHOLE: [(&str, &str); 7] = [
+const READ_WHOLE: [(&str, &str); 10] = [
+    ("environment", "a row a tenant"),
     ("erasure", "products whose events are still being deleted"),
     ("follower", "a few rows, however much is followed"),
     ("ledger_event_id_seq", "one row"),
+    ("ledger_piece", "a row for many thousand events"),
     ("unmet_demand", "a queue of what is about to be counted"),
     ("unmet_taken", "a queue, of which as many rows are taken as are asked for, wherever they are"),
+    ("watch", "some hundreds an environment"),
     ("watching", "one row"),
     ("webhook", "some hundreds an environment"),
 ];
+/// Words of statements that may join as they like, and why.
+const JOINED_FREELY: [(&str, &str); 4] = [
+    ("AS p (organization_id, product_id)", "to erase products is seldom, and planned anew with statistics"),
+    ("make_interval(days", "what is old is forgotten in pieces, behind all else"),
+    ("DELETE FROM lane", "lanes that are done with, likewise"),
+    ("SELECT FROM webhook w JOIN delivery d", "messages that nobody has to get any more, likewise"),
+];
+/// Words of statements that read all there is, and why.
+const FOR_ALL: [(&str, &str); 3] = [
+    ("SELECT a.place_id, count(*)", "`verify` looks at everything"),
+    ("WHERE n.sequence = ANY($3)", "messages that are sent once more by hand"),
+    ("closed_at IS NULL", "alerts that are open have an index of their own"),
+];
 
 fn is_read_whole(relation: &Value) -> bool {
-    READ_WHOLE.iter().any(|(whole, _)| relation == whole)
+    // Those of pg_ are the server's own.
+    relation.as_str().is_some_and(|name| name.starts_with("pg_"))
+        || READ_WHOLE.iter().any(|(whole, _)| relation == whole)
 }
 
 /// Whether a condition is one that an index could have met: columns that are equal.
@@ -29,34 +49,38 @@ fn equates_columns(condition: &str) -> bool {
     condition.split(" = ").skip(1).any(|right| !right.starts_with("ANY"))
 }
 
-/// What is wrong with a node of a plan, and with those below it.
-fn faults(node: &Value, found: &mut Vec<String>) {
+/// What is wrong with a node of a plan, and with those below it; `leading` has the first column of each index.
+fn faults(node: &Value, leading: &HashMap<String, String>, found: &mut Vec<String>) {
     let text = |name: &str| node[name].as_str().unwrap_or_default();
-    let (kind, relation) = (text("Node Type"), text("Relation Name"));
+    let (kind, relation, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
     let children = node["Plans"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_large = |node: &Value| node["Relation Name"].is_string() && !is_read_whole(&node["Relation Name"]);
+    let is_many = |node: &Value| is_large(node) || node["Node Type"] == "Materialize";
     match kind {
-        "Incremental Sort" => {
-            found.push(format!("puts in order what an index has in order: {}", node["Sort Key"]))
-        }
+        "Incremental Sort" => found.push(format!("puts in order what an index has: {}", node["Sort Key"])),
         "Bitmap Heap Scan" => found.push(format!("reads {relation} in no order")),
-        "Seq Scan" if !is_read_whole(&node["Relation Name"]) => {
-            found.push(format!("reads all of {relation}"));
+        "Seq Scan" if is_large(node) => found.push(format!("reads all of {relation}")),
+        "Limit" if children[0]["Node Type"] == "Sort" && is_large(&children[0]["Plans"][0]) => {
+            found.push(format!("sorts all for the first: {}", children[0]["Sort Key"]));
         }
         _ => {}
+    }
+    let is_ordered_for_one =
+        text("Parent Relationship") == "InitPlan" || node["Scan Direction"] == "Backward";
+    let is_bounded = leading.get(index).is_none_or(|column| text("Index Cond").contains(column));
+    if is_large(node) && !is_bounded && !is_ordered_for_one {
+        found.push(format!("reads all of {relation} by {index}"));
     }
     if text("Filter").contains("ROW(") {
         found.push(format!("reads on in {relation} beyond where it could end: {}", text("Filter")));
     }
-    let inner = children.iter().find(|child| child["Parent Relationship"] == "Inner").unwrap_or(&Value::Null);
-    let is_table = inner["Relation Name"].is_string() && !is_read_whole(&inner["Relation Name"]);
-    if equates_columns(text("Join Filter")) && (is_table || inner["Node Type"] == "Materialize") {
-        found.push(format!("goes through a table for each row of another: {}", text("Join Filter")));
+    if equates_columns(text("Join Filter")) && children.iter().any(is_many) {
+        found.push(format!("joins without a key: {}", text("Join Filter")));
     }
-    children.iter().for_each(|child| faults(child, found));
+    children.iter().for_each(|child| faults(child, leading, found));
 }
 
 async fn plan(connection: &mut PgConnection, statement: &str) -> sqlx::Result<Value> {
-    // sqlx sends no statement twice under one name, so this is given one here.
     sqlx::raw_sql(AssertSqlSafe(format!("PREPARE asked AS {statement}"))).execute(&mut *connection).await?;
     let count = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
     let nulls = vec!["NULL"; count].join(", ");
@@ -67,14 +91,23 @@ async fn plan(connection: &mut PgConnection, statement: &str) -> sqlx::Result<Va
     Ok(plan[0]["Plan"].clone())
 }
 
+/// The first column of each index.
+async fn leading(connection: &mut PgConnection) -> HashMap<String, String> {
+    let columns = "SELECT i.indexrelid::regclass::text, a.attname::text FROM pg_index i
+                   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]";
+    sqlx::query_as(columns).fetch_all(connection).await.unwrap().into_iter().collect()
+}
+
+fn has_words_of(statement: &str, exempt: &[(&str, &str)]) -> bool {
+    exempt.iter().any(|(words, _)| statement.contains(words))
+}
+
 #[tokio::test]
-async fn every_statement_looks_rows_up_by_keys_also_on_an_empty_database() {
-    let options = connection_options(
-        as_service(&database().await),
-        Isolation::ReadCommitted,
-        std::time::Duration::from_secs(30),
-    );
+async fn statements_look_rows_up_by_keys_also_on_an_empty_database() {
+    let database = as_service(&database().await);
+    let options = connection_options(database, Isolation::ReadCommitted, Duration::from_secs(30));
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    let leading = leading(&mut connection).await;
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
     let (mut planned, mut faulty) = (0, Vec::new());
     for file in std::fs::read_dir(cache).unwrap() {
@@ -84,16 +117,16 @@ async fn every_statement_looks_rows_up_by_keys_also_on_an_empty_database() {
         if !["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"].contains(&first) {
             continue;
         }
+        let mut found = Vec::new();
         match plan(&mut connection, statement).await {
-            Ok(plan) => {
-                let mut found = Vec::new();
-                faults(&plan, &mut found);
-                planned += 1;
-                if !found.is_empty() {
-                    faulty.push(format!("{statement}\n{}", found.join("\n")));
-                }
-            }
-            Err(error) => faulty.push(format!("{statement}\n!!! {error}")),
+            Ok(plan) => faults(&plan, &leading, &mut found),
+            Err(error) => found.push(error.to_string()),
+        }
+        planned += 1;
+        found.retain(|fault| !(fault.starts_with("joins") && has_words_of(statement, &JOINED_FREELY)));
+        found.retain(|fault| !(fault.starts_with("reads all") && has_words_of(statement, &FOR_ALL)));
+        if !found.is_empty() {
+            faulty.push(format!("{statement}\n{}", found.join("\n")));
         }
     }
     assert!(faulty.is_empty(), "of {planned} statements:\n\n{}", faulty.join("\n\n----\n"));
