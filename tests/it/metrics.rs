@@ -116,6 +116,7 @@ async fn nodes_from_whose_stock_more_is_set_aside_than_there_is_are_counted() {
 
     // However long a page is.
     let mut connection = PgConnection::connect_with(&service.database).await.unwrap();
+    connection.execute("SET ringfence.environments = '{test}'").await.unwrap();
     let of_now = configuration::read(&mut connection, "test", None).await.unwrap().unwrap().configuration;
     for most in [1, 2, 3, 4, 5] {
         let (mut counts, mut after) = (Vec::new(), None);
