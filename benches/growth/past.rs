@@ -16,6 +16,25 @@ use crate::seed::{Database, Size};
 
 const BALANCES: &str = "/api/environment/growth/allocation/query";
 const ON_HAND: &str = "/api/environment/growth/onhand/indexquery";
+const ALL_PRODUCTS: &str = "on hand of all products";
+/// Paths, what they are asked for, and how, but for the moment.
+const QUESTIONS: [(&str, &str, &str); 3] = [
+    (
+        BALANCES,
+        "balances",
+        r#""organizationId":"usmf","productId":"Past","dimensions":{"siteId":"1","locationId":"11","colorId":"N000000"}}"#,
+    ),
+    (
+        ON_HAND,
+        "on hand",
+        r#""filters":{"organizationId":["usmf"],"productId":["Past"]},"groupByValues":["colorId"],"returnNegative":true}"#,
+    ),
+    (
+        ON_HAND,
+        ALL_PRODUCTS,
+        r#""filters":{"organizationId":["usmf"]},"groupByValues":["siteId"],"returnNegative":true}"#,
+    ),
+];
 const AS_OF_MAX_MS: f64 = 100.0;
 /// Events that a question is about any of: more than there are between two snapshots.
 const WINDOW: u64 = 20_000;
@@ -83,17 +102,14 @@ async fn measure(bench: &mut Bench, case: &Case) -> f64 {
     let points =
         [("now", None), ("in the middle", Some(last / 2)), ("near the end", Some(last - WINDOW - 7))];
     let mut middle = 0.0;
-    for (path, what) in [(BALANCES, "balances"), (ON_HAND, "on hand")] {
+    for (path, what, asked) in QUESTIONS {
         for (place, from) in points {
             let body: Body = Arc::new(move |text, random| {
                 text.push('{');
                 if let Some(from) = from {
                     let _ = write!(text, r#""asOf":{},"#, from + random.below(WINDOW));
                 }
-                text.push_str(match path {
-                    BALANCES => r#""organizationId":"usmf","productId":"Past","dimensions":{"siteId":"1","locationId":"11","colorId":"N000000"}}"#,
-                    _ => r#""filters":{"organizationId":["usmf"],"productId":["Past"]},"groupByValues":["colorId"],"returnNegative":true}"#,
-                });
+                text.push_str(asked);
             });
             let mut rounds = Vec::new();
             for _ in 0..bench.rounds {
@@ -108,8 +124,9 @@ async fn measure(bench: &mut Bench, case: &Case) -> f64 {
             if path == BALANCES && place == "in the middle" {
                 middle = p50;
             }
+            // What all products had is read from all of them.
+            let met = (what != ALL_PRODUCTS).then_some(p99 < AS_OF_MAX_MS);
             let what = format!("{what} as of an event {place} of {} events, p99", case.label);
-            let met = Some(p99 < AS_OF_MAX_MS);
             bench.figure(what, format!("under {AS_OF_MAX_MS} ms"), format!("{p99:.2} ms"), met);
         }
     }
