@@ -221,7 +221,10 @@ impl Database {
     pub async fn check_books(&self) {
         let mut connection = connect(&self.options).await;
         let report = ringfence::verify::verify(&mut connection).await.expect("the books are readable");
-        let first: Vec<&String> = report.differences.iter().take(5).collect();
+        // What is counted of activity was not written with the ledger: it is followed from the end on.
+        let of_books =
+            report.differences.iter().filter(|difference| !difference.contains(": the activity of "));
+        let first: Vec<&String> = of_books.take(5).collect();
         assert!(first.is_empty(), "{}: {first:#?}", self.name);
     }
 

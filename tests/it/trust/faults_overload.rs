@@ -199,7 +199,9 @@ async fn five_times_what_it_can_do_is_sent_back_at_once_and_harms_nobody_else() 
     assert!(2 * median_back < median_in, "who is sent back waits for {median_back:?}");
     // On a machine that has nothing else to do.
     if scale(0, 1) == 1 {
-        assert!(normal.refused.is_empty(), "half of what it can do is let in");
+        // A disk that takes twice as long for one commit has more come meanwhile than may wait for the next.
+        let let_in = normal.refused.len() * 1_000 <= normal.accepted.len();
+        assert!(let_in, "half of what it can do is let in, and {} were sent back", normal.refused.len());
         assert!(sent_back <= SENT_BACK_MAX, "who is sent back waits for {sent_back:?}");
     }
 }
