@@ -465,19 +465,17 @@ pub async fn page_of(
     configuration: &Configuration,
 ) -> Result<Vec<Recorded>, StoreError> {
     let [environment, organization, product] = key.as_strs();
-    // Compared and put in order by all columns of the product's index: where one product has nearly all
-    // events, the others' would be looked for among all of them, in the order of the ledger.
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT event_id, environment_id, organization_id, product_id, id, operation, dimensions, groups, source_groups,
                   quantity::text AS quantity, detail::text AS detail, configuration_version, version, received_at,
                   outcome::text AS "outcome!", reference, reason, actor
-           FROM ledger l WHERE (environment_id, organization_id, product_id, event_id) > ($1, $2, $3, $4)
-             AND (environment_id, organization_id, product_id, event_id) <= ($1, $2, $3, $5)
+           FROM ledger l WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3
+             AND event_id > $4 AND event_id <= $5
              AND NOT EXISTS (SELECT FROM erasure x
                              WHERE x.environment_id = $1 AND x.organization_id = $2 AND x.product_id = $3
                                AND l.event_id <= x.until_event_id)
-           ORDER BY environment_id, organization_id, product_id, event_id LIMIT $6"#,
+           ORDER BY event_id LIMIT $6"#,
         environment,
         organization,
         product,

@@ -76,9 +76,8 @@ pub(super) async fn product(
                        SELECT count(*) FROM ledger
                        WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 AND event_id > $4
                    )))::text AS "part!"
-            FROM ledger WHERE (environment_id, organization_id, product_id, event_id) > ($1, $2, $3, 0)
-              AND (environment_id, organization_id, product_id, event_id) <= ($1, $2, $3, 9223372036854775807)
-            ORDER BY environment_id DESC, organization_id DESC, product_id DESC, event_id DESC LIMIT 1)
+            FROM ledger WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3
+            ORDER BY event_id DESC LIMIT 1)
            UNION ALL
            SELECT json_build_object('Node', json_build_object('at', dimensions, 'version', version,
                                     'own', own::text[], 'total', total::text[], 'set', set_at))::text

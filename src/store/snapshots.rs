@@ -40,12 +40,10 @@ pub(super) async fn nearest(
     until: i64,
 ) -> Result<Option<(i64, String)>, StoreError> {
     let [environment, organization, product] = key.as_strs();
-    // By all columns of the key, or one product's thousands would be gone through for another's.
     let row = sqlx::query!(
         r#"SELECT event_id, stock::text AS "stock!" FROM snapshot
-           WHERE (environment_id, organization_id, product_id, event_id) > ($1, $2, $3, -1)
-             AND (environment_id, organization_id, product_id, event_id) <= ($1, $2, $3, $4)
-           ORDER BY environment_id DESC, organization_id DESC, product_id DESC, event_id DESC LIMIT 1"#,
+           WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 AND event_id <= $4
+           ORDER BY event_id DESC LIMIT 1"#,
         environment,
         organization,
         product,
