@@ -31,8 +31,8 @@ const QUESTIONS: [(&str, &str, &str); 2] = [
         r#""filters":{"organizationId":["usmf"],"productId":["Past"]},"groupByValues":["colorId"],"returnNegative":true}"#,
     ),
 ];
-/// Times that the stock of all products is asked for, each time as of another event.
-const ALL_PRODUCTS_TIMES: u64 = 9;
+/// Times that a question is asked whose answer is read to its end.
+const TIMES: usize = 9;
 const AS_OF_MAX_MS: f64 = 100.0;
 /// Events that a question is about any of: more than there are between two snapshots.
 const WINDOW: u64 = 20_000;
@@ -128,30 +128,49 @@ async fn measure(bench: &mut Bench, case: &Case) -> f64 {
         }
     }
     for (place, from) in points {
-        println!(
-            "{:>10} on hand of all products {place}: {:.1} ms",
-            case.label,
-            all_products(case, from).await
-        );
+        let as_of = from.map(|from| format!("&asOf={from}")).unwrap_or_default();
+        let took = median_ms(case, &format!("onhand?organizationId=usmf&groupBy=siteId{as_of}")).await;
+        println!("{:>10} on hand of all products {place}: {took:.1} ms", case.label);
+    }
+    let before = before_the_first(case).await;
+    for (what, asked) in [
+        (
+            "on hand of one product at a time before nearly all",
+            format!("onhand?organizationId=usmf&productId=P0000000&groupBy=siteId&asOf={before}"),
+        ),
+        ("history of a product with 2 events", "events?organizationId=usmf&productId=P0000000".to_owned()),
+    ] {
+        println!("{:>10} {what}: {:.1} ms", case.label, median_ms(case, &asked).await);
     }
     middle
 }
 
-/// How long it takes, in milliseconds, to be told the first page of what stock all products had.
-async fn all_products(case: &Case, from: Option<u64>) -> f64 {
+/// When the last event was received before those of the one product, as clients write it.
+async fn before_the_first(case: &Case) -> String {
+    let mut connection =
+        PgConnection::connect_with(&case.database.options).await.expect("the server answers");
+    sqlx::query_scalar(
+        r#"SELECT to_char(max(received_at) + interval '1 millisecond', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+           FROM ledger WHERE product_id <> 'Past'"#,
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("a time")
+}
+
+/// How long it takes, in milliseconds, to be told all of an answer.
+async fn median_ms(case: &Case, asked: &str) -> f64 {
+    let request = format!(
+        "GET /api/environment/growth/{asked} HTTP/1.1\r\nhost: ringfence\r\nconnection: close\r\n\r\n"
+    );
     let mut took = Vec::new();
-    for time in 0..ALL_PRODUCTS_TIMES {
-        let step = time * WINDOW / ALL_PRODUCTS_TIMES;
-        let as_of = from.map(|from| format!("&asOf={}", from + step)).unwrap_or_default();
-        let request = format!(
-            "GET /api/environment/growth/onhand?organizationId=usmf&groupBy=siteId{as_of} HTTP/1.1\r\nhost: ringfence\r\nconnection: close\r\n\r\n"
-        );
+    for _ in 0..TIMES {
         let began = Instant::now();
         let mut stream = TcpStream::connect(case.service.address).await.expect("the service listens");
         stream.write_all(request.as_bytes()).await.expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Past"), "{answer:.400}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("usmf"), "{answer:.400}");
         took.push(began.elapsed().as_secs_f64() * 1e3);
     }
     median(took.into_iter())

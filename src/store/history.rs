@@ -96,11 +96,11 @@ impl Scanned {
     }
 }
 
-/// `$stretch` is a piece of one index, `$order` that index's order: compared and put in order by
-/// all of its columns, it can be read by no other, with any plan. `domain/history.rs` has the same
-/// filter.
+/// `$key` is what comes before the event in an index, which is read from one event to another. (Rows
+/// that are compared as wholes would find the first, but not end behind the last: all that comes
+/// later in the index would be looked at.) `domain/history.rs` has the same filter.
 macro_rules! scan {
-    ($connection:ident, $wanted:ident, $stretch:expr, $order:expr) => {{
+    ($connection:ident, $wanted:ident, $key:expr, $order:expr) => {{
         let Filter { organization, product, dimensions, groups, operations, actor, reference, from, to } =
             $wanted.filter;
         let as_text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
@@ -138,7 +138,7 @@ macro_rules! scan {
                                             AND x.product_id = l.product_id AND l.event_id <= x.until_event_id)
                           AS fits
                    FROM ledger l
-                   WHERE "# + $stretch + r#"
+                   WHERE "# + $key + r#" AND l.event_id > $2 AND l.event_id <= $3
                    ORDER BY "# + $order + r#" LIMIT $4
                ) s
                WHERE s.fits OR s.is_last
@@ -163,10 +163,10 @@ macro_rules! scan {
         .fetch_all($connection)
         .await?
     }};
-    ($connection:ident, $wanted:ident, $stretch:expr, $oldest:expr, $newest:expr) => {
+    ($connection:ident, $wanted:ident, $key:expr) => {
         match $wanted.newest_first {
-            false => scan!($connection, $wanted, $stretch, $oldest),
-            true => scan!($connection, $wanted, $stretch, $newest),
+            false => scan!($connection, $wanted, $key, "l.event_id"),
+            true => scan!($connection, $wanted, $key, "l.event_id DESC"),
         }
     };
 }
@@ -179,31 +179,11 @@ macro_rules! scan {
 pub async fn page(connection: &mut PgConnection, wanted: &Wanted<'_>) -> Result<Page, StoreError> {
     let filter = wanted.filter;
     let scanned = if filter.reference.is_some() {
-        scan!(
-            connection,
-            wanted,
-            "l.reference IS NOT NULL AND (l.environment_id, l.reference, l.event_id) > ($1, $9, $2)
-             AND (l.environment_id, l.reference, l.event_id) <= ($1, $9, $3)",
-            "l.environment_id, l.reference, l.event_id",
-            "l.environment_id DESC, l.reference DESC, l.event_id DESC"
-        )
+        scan!(connection, wanted, "l.environment_id = $1 AND l.reference = $9")
     } else if filter.organization.is_some() && filter.product.is_some() {
-        scan!(
-            connection,
-            wanted,
-            "(l.environment_id, l.organization_id, l.product_id, l.event_id) > ($1, $5, $6, $2)
-             AND (l.environment_id, l.organization_id, l.product_id, l.event_id) <= ($1, $5, $6, $3)",
-            "l.environment_id, l.organization_id, l.product_id, l.event_id",
-            "l.environment_id DESC, l.organization_id DESC, l.product_id DESC, l.event_id DESC"
-        )
+        scan!(connection, wanted, "l.environment_id = $1 AND l.organization_id = $5 AND l.product_id = $6")
     } else {
-        scan!(
-            connection,
-            wanted,
-            "(l.environment_id, l.event_id) > ($1, $2) AND (l.environment_id, l.event_id) <= ($1, $3)",
-            "l.environment_id, l.event_id",
-            "l.environment_id DESC, l.event_id DESC"
-        )
+        scan!(connection, wanted, "l.environment_id = $1")
     };
     let stopped = scanned.len() == wanted.most || scanned.last().is_some_and(|last| last.is_last);
     let reached = scanned.last().map(|last| last.event_id).filter(|_| stopped);
@@ -278,8 +258,8 @@ async fn first_since(
         let middle = after + (until - after) / 2;
         let found = sqlx::query!(
             "SELECT event_id, received_at FROM ledger
-             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3)
-             ORDER BY environment_id, event_id LIMIT 1",
+             WHERE environment_id = $1 AND event_id > $2 AND event_id <= $3
+             ORDER BY event_id LIMIT 1",
             environment,
             middle,
             until,

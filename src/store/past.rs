@@ -53,9 +53,9 @@ pub async fn last_until(
         // the first, and does not sort them.
         let last = sqlx::query_scalar!(
             "SELECT event_id FROM ledger
-             WHERE (environment_id, event_id) > ($1, $2) AND (environment_id, event_id) <= ($1, $3)
+             WHERE environment_id = $1 AND event_id > $2 AND event_id <= $3
                AND (received_at > $4) IS NOT TRUE
-             ORDER BY environment_id DESC, event_id DESC LIMIT 1",
+             ORDER BY event_id DESC LIMIT 1",
             environment,
             after,
             until,

@@ -40,10 +40,15 @@ pub(super) async fn nearest(
     until: i64,
 ) -> Result<Option<(i64, String)>, StoreError> {
     let [environment, organization, product] = key.as_strs();
+    // The first before it in the order of the key, which no other index has, is the product's or there is
+    // none. A product's own would be looked for among all of the environment's, by their events.
     let row = sqlx::query!(
-        r#"SELECT event_id, stock::text AS "stock!" FROM snapshot
-           WHERE environment_id = $1 AND organization_id = $2 AND product_id = $3 AND event_id <= $4
-           ORDER BY event_id DESC LIMIT 1"#,
+        r#"SELECT event_id, stock::text AS "stock!" FROM (
+               SELECT * FROM snapshot
+               WHERE (environment_id, organization_id, product_id, event_id) <= ($1, $2, $3, $4) AND environment_id >= $1
+               ORDER BY environment_id DESC, organization_id DESC, product_id DESC, event_id DESC LIMIT 1
+           ) nearest
+           WHERE organization_id = $2 AND product_id = $3"#,
         environment,
         organization,
         product,
