@@ -4,14 +4,15 @@
 //! stable; the crates for it would bring a dozen more, and want to have the queue, the clock and the
 //! client too. `tests/traces/` holds it against a collector, and against OpenTelemetry's own decoder.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde::{Serialize, Serializer};
 use tokio::sync::{mpsc, watch};
 
 use crate::deliver::send::Sender;
-use crate::telemetry::traces::{Counts, Link, Span, Value};
+use crate::telemetry::traces::{Counts, Link, Span, SpanId, TraceId, Value};
 
 /// Where spans go, and by what name.
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ struct Exporter {
 impl Exporter {
     async fn send(&mut self, spans: &[Span]) {
         let url = format!("{}/v1/traces", self.collector.endpoint.trim_end_matches('/'));
-        let body = message(&self.collector.service, spans).to_string();
+        let body = message(&self.collector.service, spans);
         let sent = tokio::time::timeout(SEND_TIME_MAX, self.sender.send(&url, &[], body)).await;
         let failure = match sent {
             Ok(Ok(answer)) if (200..300).contains(&answer.status) => None,
@@ -97,17 +98,37 @@ impl Exporter {
     }
 }
 
-fn message(service: &str, spans: &[Span]) -> Json {
-    let resource = attributes(&[
-        ("service.name", Value::Text(service.to_owned())),
-        ("service.version", Value::Word(env!("CARGO_PKG_VERSION"))),
-    ]);
-    let scope = json!({"name": "ringfence", "version": env!("CARGO_PKG_VERSION")});
-    let spans: Vec<Json> = spans.iter().map(span).collect();
-    json!({"resourceSpans": [{
-        "resource": {"attributes": resource},
-        "scopeSpans": [{"scope": scope, "spans": spans}],
-    }]})
+/// What is sent is written as it is read: it is as much as a batch of hundreds of commands, many times a second.
+#[derive(Serialize)]
+struct Message<'a> {
+    #[serde(rename = "resourceSpans")]
+    resource_spans: [ResourceSpans<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct ResourceSpans<'a> {
+    resource: Resource<'a>,
+    #[serde(rename = "scopeSpans")]
+    scope_spans: [ScopeSpans<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    #[serde(serialize_with = "attributes")]
+    attributes: &'a [(&'static str, Value)],
+}
+
+#[derive(Serialize)]
+struct ScopeSpans<'a> {
+    scope: Scope,
+    #[serde(serialize_with = "spans")]
+    spans: &'a [Span],
+}
+
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
 }
 
 /// The flags of W3C for a trace that is recorded, and OTLP's of whether the parent is elsewhere.
@@ -115,35 +136,107 @@ const RECORDED: u32 = 0x101;
 const PARENT_IS_REMOTE: u32 = 0x200;
 const STATUS_ERROR: u32 = 2;
 
-fn span(span: &Span) -> Json {
-    let mut json = json!({
-        "traceId": span.own.trace.to_string(),
-        "spanId": span.own.span.to_string(),
-        "flags": RECORDED | if span.is_parent_remote { PARENT_IS_REMOTE } else { 0 },
-        "name": span.name,
-        "kind": span.kind as u32,
-        // Numbers of 64 bits are texts in this mapping.
-        "startTimeUnixNano": span.times.0.to_string(),
-        "endTimeUnixNano": span.times.1.to_string(),
-        "attributes": attributes(&span.attributes),
-        "links": span.links.iter().map(link).collect::<Vec<_>>(),
-        "status": if span.has_failed { json!({"code": STATUS_ERROR}) } else { json!({}) },
-    });
-    if let Some(parent) = span.parent {
-        json["parentSpanId"] = Json::from(parent.to_string());
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpanMessage<'a> {
+    trace_id: Shown<TraceId>,
+    span_id: Shown<SpanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<Shown<SpanId>>,
+    flags: u32,
+    name: &'a str,
+    kind: u32,
+    // Numbers of 64 bits are texts in this mapping.
+    start_time_unix_nano: Shown<u64>,
+    end_time_unix_nano: Shown<u64>,
+    #[serde(serialize_with = "attributes")]
+    attributes: &'a [(&'static str, Value)],
+    #[serde(serialize_with = "links")]
+    links: &'a [Link],
+    status: Status,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkMessage {
+    trace_id: Shown<TraceId>,
+    span_id: Shown<SpanId>,
+    flags: u32,
+}
+
+#[derive(Serialize)]
+struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'static str,
+    value: AttributeValue<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum AttributeValue<'a> {
+    StringValue(&'a str),
+    IntValue(Shown<i64>),
+}
+
+/// A text of what is shown.
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
-    json
 }
 
-fn link(link: &Link) -> Json {
-    json!({"traceId": link.trace.to_string(), "spanId": link.span.to_string(), "flags": RECORDED})
-}
-
-fn attributes(attributes: &[(&'static str, Value)]) -> Vec<Json> {
-    let value = |value: &Value| match value {
-        Value::Word(word) => json!({"stringValue": word}),
-        Value::Text(text) => json!({"stringValue": text}),
-        Value::Number(number) => json!({"intValue": number.to_string()}),
+fn message(service: &str, spans: &[Span]) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let attributes =
+        [("service.name", Value::Text(service.to_owned())), ("service.version", Value::Word(version))];
+    let message = Message {
+        resource_spans: [ResourceSpans {
+            resource: Resource { attributes: &attributes },
+            scope_spans: [ScopeSpans { scope: Scope { name: "ringfence", version }, spans }],
+        }],
     };
-    attributes.iter().map(|(key, given)| json!({"key": key, "value": value(given)})).collect()
+    // A structure of strings and numbers always becomes JSON.
+    serde_json::to_string(&message).unwrap_or_default()
+}
+
+fn spans<S: Serializer>(spans: &[Span], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(spans.iter().map(|span| SpanMessage {
+        trace_id: Shown(span.own.trace),
+        span_id: Shown(span.own.span),
+        parent_span_id: span.parent.map(Shown),
+        flags: RECORDED | if span.is_parent_remote { PARENT_IS_REMOTE } else { 0 },
+        name: &span.name,
+        kind: span.kind as u32,
+        start_time_unix_nano: Shown(span.times.0),
+        end_time_unix_nano: Shown(span.times.1),
+        attributes: &span.attributes,
+        links: &span.links,
+        status: Status { code: span.has_failed.then_some(STATUS_ERROR) },
+    }))
+}
+
+fn links<S: Serializer>(links: &[Link], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(links.iter().map(|link| LinkMessage {
+        trace_id: Shown(link.trace),
+        span_id: Shown(link.span),
+        flags: RECORDED,
+    }))
+}
+
+fn attributes<S: Serializer>(given: &[(&'static str, Value)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(given.iter().map(|(key, value)| {
+        let value = match value {
+            Value::Word(word) => AttributeValue::StringValue(word),
+            Value::Text(text) => AttributeValue::StringValue(text),
+            Value::Number(number) => AttributeValue::IntValue(Shown(*number)),
+        };
+        Attribute { key, value }
+    }))
 }

@@ -25,8 +25,8 @@ const CALLERS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 const ENVIRONMENTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Longest name of an environment in bytes; a longer one is none.
 const NAME_BYTES_MAX: usize = 512;
-/// Room for what is left of all policies, in bytes.
-const LEFT_BYTES: usize = 192;
+/// Room for what is left of a policy, in bytes.
+const LEFT_BYTES: usize = 64;
 
 /// One policy, as it is told.
 #[derive(Clone, Copy)]
@@ -125,7 +125,7 @@ impl Rates {
         if taken.is_ok() && is_command && path.ends_with("/bulk") {
             self.give_back(&whose, 1);
         }
-        self.tell(&whose, now);
+        self.tell(&whose, now, taken.is_err());
         taken
     }
 
@@ -139,7 +139,7 @@ impl Rates {
         let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
         let now = self.now();
         let taken = self.take(&whose, 0, u32::try_from(lines).unwrap_or(u32::MAX), now);
-        self.tell(&whose, now);
+        self.tell(&whose, now, taken.is_err());
         taken
     }
 
@@ -219,19 +219,21 @@ impl Rates {
         HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// Has the answer say what there is and what is left. Each request pays for it, so only numbers are
-    /// made anew: formatting all of it took more of the processor than to know the key.
-    fn tell(&self, whose: &Whose, now: u64) {
-        let (mut left, mut number) = (Vec::with_capacity(LEFT_BYTES), itoa::Buffer::new());
-        for (Policy { name, rate, .. }, bucket) in self.policies(whose) {
-            let (Some(rate), Some(bucket)) = (rate, bucket) else { continue };
-            let full_at = bucket.load(Ordering::Relaxed);
-            left.extend_from_slice(if left.is_empty() { b"\"" } else { b", \"" });
-            left.extend_from_slice(name.as_bytes());
-            left.extend_from_slice(b"\";r=");
-            left.extend_from_slice(number.format(rate.left(full_at, now)).as_bytes());
-            left.extend_from_slice(b";t=");
-            left.extend_from_slice(number.format(seconds(full_at.saturating_sub(now))).as_bytes());
+    /// Has the answer say what there is, and what is left of the policy that holds its sender up first,
+    /// or of all where it was `refused`. Each request pays for it, in its making and on the line.
+    fn tell(&self, whose: &Whose, now: u64, refused: bool) {
+        let policies = self.policies(whose);
+        let counted = policies.iter().filter_map(|(policy, bucket)| {
+            Some((policy.name, policy.rate?, (*bucket)?.load(Ordering::Relaxed)))
+        });
+        let mut left = Vec::with_capacity(LEFT_BYTES);
+        match refused {
+            true => counted.for_each(|counted| add_left(&mut left, counted, now)),
+            // All buckets fill in the same time, so that is the one that will be full last.
+            false => counted
+                .reduce(|one, other| if other.2 > one.2 { other } else { one })
+                .into_iter()
+                .for_each(|counted| add_left(&mut left, counted, now)),
         }
         // Names and numbers are a header's value.
         if let Some(told) = whose.told()
@@ -241,6 +243,17 @@ impl Rates {
             note_rates(told.get_or_init(|| self.policies_told(whose)).clone(), left);
         }
     }
+}
+
+/// Adds what is left of a policy's bucket.
+fn add_left(left: &mut Vec<u8>, (name, rate, full_at): (&str, Rate, u64), now: u64) {
+    let mut number = itoa::Buffer::new();
+    left.extend_from_slice(if left.is_empty() { b"\"" } else { b", \"" });
+    left.extend_from_slice(name.as_bytes());
+    left.extend_from_slice(b"\";r=");
+    left.extend_from_slice(number.format(rate.left(full_at, now)).as_bytes());
+    left.extend_from_slice(b";t=");
+    left.extend_from_slice(number.format(seconds(full_at.saturating_sub(now))).as_bytes());
 }
 
 /// What was taken a moment ago. The bucket may have gone on, so what was paid in is what is paid back.

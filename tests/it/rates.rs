@@ -93,6 +93,10 @@ async fn a_bulk_counts_its_lines_and_is_taken_whole_or_refused_whole() {
     let body = problem(&refused, "rate-limited");
     assert!(taken > 0 && body["requested"].as_i64().unwrap() > body["available"].as_i64().unwrap(), "{body}");
     assert_eq!(inbound(&service, &other).await, json!(10 * taken));
+    // What is granted says what is least left, and which policies there are all the same.
+    let granted = service.with_key(&other, Method::POST, "onhand", stock("one", 1)).await;
+    assert_eq!(granted.header("ratelimit-policy"), Some(policies));
+    assert_eq!(granted.header("ratelimit"), Some(r#""key-commands";r=9;t=1"#));
     // A query is no command.
     for _ in 0..30 {
         assert_eq!(service.with_key(&one, Method::GET, "configuration", Value::Null).await.status, 200);
