@@ -10,17 +10,21 @@ ALTER TABLE ledger
 
 DO $$
 BEGIN
-    IF pg_relation_size('ledger') > 0 THEN
-        -- It holds from here on; this reads some thousand rows, whatever there is.
-        ANALYZE ledger;
-        RETURN;
+    -- While a table is small all its indexes are alike, and the newest is taken. A statement is planned
+    -- once: what a product or a reference has is to be looked for where nothing else is. This takes
+    -- some milliseconds; a larger ledger's statistics tell.
+    IF pg_relation_size('ledger') < 32 * 1024 * 1024 THEN
+        DROP INDEX ledger_of_product, ledger_of_reference;
+        CREATE INDEX ledger_of_product ON ledger (environment_id, organization_id, product_id, event_id);
+        CREATE INDEX ledger_of_reference ON ledger (environment_id, reference, event_id) WHERE reference IS NOT NULL;
     END IF;
-    -- While a table is empty all its indexes are alike, and the newest is taken. A statement is planned
-    -- once: what a product, a reference or a lane has is to be looked for where nothing else is.
-    DROP INDEX ledger_of_product, ledger_of_reference;
-    CREATE INDEX ledger_of_product ON ledger (environment_id, organization_id, product_id, event_id);
-    CREATE INDEX ledger_of_reference ON ledger (environment_id, reference, event_id) WHERE reference IS NOT NULL;
-    ALTER TABLE lane DROP CONSTRAINT lane_pkey,
-        ADD PRIMARY KEY (environment_id, webhook, organization_id, product_id);
+    IF EXISTS (SELECT FROM ledger) THEN
+        -- From here on it holds. This reads 30,000 rows, however many there are.
+        ANALYZE ledger;
+    END IF;
 END
 $$;
+
+-- The same of lanes, which only deliveries wait for.
+ALTER TABLE lane DROP CONSTRAINT lane_pkey,
+    ADD PRIMARY KEY (environment_id, webhook, organization_id, product_id);

@@ -359,10 +359,14 @@ pub async fn free_ids(connection: &mut PgConnection, commands: &[&Command]) -> R
     let environments: Vec<String> =
         commands.iter().map(|command| command.product.environment.to_string()).collect();
     let ids: Vec<String> = commands.iter().map(|command| command.id.to_string()).collect();
+    // Each by its id: of an erased product there may be any number of events.
     sqlx::query!(
         "SELECT delete_erased(l.environment_id, array_agg(l.event_id))
          FROM unnest($1::text[], $2::text[]) AS k (environment_id, id)
-         JOIN ledger l ON l.environment_id = k.environment_id AND l.id = k.id
+         CROSS JOIN LATERAL (
+             SELECT environment_id, organization_id, product_id, event_id FROM ledger
+             WHERE environment_id = k.environment_id AND id = k.id OFFSET 0
+         ) l
          JOIN erasure x ON x.environment_id = l.environment_id AND x.organization_id = l.organization_id
            AND x.product_id = l.product_id AND l.event_id <= x.until_event_id
          GROUP BY l.environment_id",

@@ -49,7 +49,7 @@ const LOPSIDED: &str = "
                         configuration_version, version, received_at, outcome, reference)
     SELECT CASE WHEN x <= 10 THEN 'small' ELSE 'large' END, 'usmf', CASE WHEN x <= 20 THEN 'slow' ELSE 'hot' END,
            'id' || x, 'consume', '{1,11}', 1, x, now(), '{}', CASE WHEN x <= 30 THEN 'order' ELSE 'sale' END
-    FROM generate_series(1, 30000) x;
+    FROM generate_series(1, $EVENTS) x;
     INSERT INTO snapshot SELECT environment_id, organization_id, product_id, event_id, '{}' FROM ledger
     WHERE product_id = 'hot' AND event_id % 100 = 0;
     ANALYZE ledger, snapshot";
@@ -165,9 +165,12 @@ async fn statements_look_rows_up_by_keys_also_on_an_empty_database() {
 
 #[tokio::test]
 async fn statements_look_rows_up_by_keys_also_where_nearly_all_is_of_one_product() {
-    let database = database().await;
-    let mut connection = PgConnection::connect_with(&database).await.unwrap();
-    sqlx::raw_sql(LOPSIDED).execute(&mut connection).await.unwrap();
-    let faulty = faulty(&database).await;
-    assert!(faulty.is_empty(), "{}", faulty.join("\n\n----\n"));
+    for events in ["1000", "5000", "30000"] {
+        let database = database().await;
+        let mut connection = PgConnection::connect_with(&database).await.unwrap();
+        let lopsided = LOPSIDED.replace("$EVENTS", events);
+        sqlx::raw_sql(AssertSqlSafe(lopsided)).execute(&mut connection).await.unwrap();
+        let faulty = faulty(&database).await;
+        assert!(faulty.is_empty(), "{events} events:\n\n{}", faulty.join("\n\n----\n"));
+    }
 }
