@@ -259,7 +259,7 @@ async fn what_is_looked_up_by_a_path_is_found_by_its_index() {
         plan.iter().find(|line| line.contains("Index Cond")).unwrap_or_else(|| panic!("{plan:#?}"));
     assert!(condition.contains("dimensions ="), "{plan:#?}");
     assert_eq!(
-        plan.iter().filter(|line| line.contains("InitPlan")).count(),
+        plan.iter().filter(|line| line.trim_start().starts_with("InitPlan")).count(),
         2,
         "the setting is read once: {plan:#?}"
     );
