@@ -486,8 +486,9 @@ async fn there_is_room_again(service: &Service) {
 
 #[tokio::test]
 async fn who_does_not_read_at_all_is_cut_off_when_the_time_is_over() {
+    // Long enough for who reads the answers to the bulks, also where all cores are busy.
     let service =
-        Service::start_on(database().await, &["--write-time-max-ms", "300", "--streams-max", "1"]).await;
+        Service::start_on(database().await, &["--write-time-max-ms", "2000", "--streams-max", "1"]).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     let _slow = open_and_wait(&service).await;
     for round in 0..3 {
