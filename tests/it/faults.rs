@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::instances::stop_and_verify;
 use super::load::{Client, back_off, consume};
-use super::process::{Program, signal};
+use super::process::{Halted, Program};
 use super::support::{Answer, database, eventually, service_url, url};
 
 const PRODUCTS: [&str; 4] = ["Bike", "Helmet", "Bell", "Lamp"];
@@ -123,28 +123,10 @@ async fn consumed(client: &Client) -> usize {
 }
 
 /// The server processes that serve the service.
-async fn backends(connection: &mut PgConnection) -> Vec<i32> {
+async fn backends(connection: &mut PgConnection) -> Vec<u32> {
     let query =
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    connection.fetch_all(query).await.unwrap().iter().map(|row| row.get(0)).collect()
-}
-
-/// Stopped processes, which go on when it is dropped.
-struct Halted(Vec<u32>);
-
-impl Halted {
-    async fn halt(connection: &mut PgConnection) -> Halted {
-        let pids: Vec<u32> = backends(connection).await.into_iter().map(|pid| pid as u32).collect();
-        assert!(!pids.is_empty());
-        pids.iter().for_each(|&pid| signal("STOP", pid));
-        Halted(pids)
-    }
-}
-
-impl Drop for Halted {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|&pid| signal("CONT", pid));
-    }
+    connection.fetch_all(query).await.unwrap().iter().map(|row| row.get::<i32, _>(0) as u32).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,7 +136,7 @@ async fn a_database_that_hangs_is_not_waited_for() {
     let load = Load::start(&client, 16);
     for _ in 0..3 {
         load.goes_on().await;
-        let halted = Halted::halt(&mut connection).await;
+        let halted = Halted::halt(backends(&mut connection).await);
         // What was halted in the middle of a commit holds its locks, so that a new connection
         // does not help every product: that one is not waited for either.
         let unavailable = || load.refused().get("database-unavailable").map_or(0, |&(count, _)| count);

@@ -162,6 +162,25 @@ fn try_signal(name: &str, pid: u32) -> bool {
     status.unwrap().success()
 }
 
+/// Stopped processes, which go on when it is dropped.
+pub struct Halted(Vec<u32>);
+
+impl Halted {
+    /// Stops those that did not end by themselves after they were listed, as a connection's
+    /// server process does when its client gives it up.
+    pub fn halt(mut pids: Vec<u32>) -> Halted {
+        pids.retain(|&pid| try_signal("STOP", pid));
+        assert!(!pids.is_empty(), "nothing is left to be stopped");
+        Halted(pids)
+    }
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|&pid| signal("CONT", pid));
+    }
+}
+
 /// Whether a process runs; one that ended may go on as a zombie where nobody looks after
 /// orphans.
 pub fn runs(pid: u32) -> bool {

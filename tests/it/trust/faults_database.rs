@@ -13,7 +13,7 @@ use super::faults_log::{Load, SETUP, Site, set_up};
 use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, consume};
-use crate::process::{Program, signal};
+use crate::process::{Halted, Program, signal};
 use crate::support::{database, eventually, service_url, url};
 
 /// Asks all the time whether the service is ready.
@@ -179,15 +179,6 @@ async fn connections_that_are_terminated_are_made_again() {
 /// How long one exchange may take in these tests.
 const ROUND_TRIP_MAX: &str = "500";
 
-/// Stopped processes, which go on when it is dropped.
-struct Halted(Vec<u32>);
-
-impl Drop for Halted {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|&pid| signal("CONT", pid));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_stands_still_is_told_in_time_and_passes() {
     let rounds = scale(2, 10);
@@ -200,8 +191,7 @@ async fn a_database_that_stands_still_is_told_in_time_and_passes() {
         load.goes_on().await;
         let processes = family(site.dir.postmaster().unwrap());
         // The parent first, so that it starts no other; it says so of those that end.
-        processes.iter().for_each(|&pid| signal("STOP", pid));
-        let halted = Halted(processes);
+        let halted = Halted::halt(processes);
         eventually("it is not ready", async || !is_ready(&program.base).await).await;
         let told = || load.log().unavailable.values().sum::<usize>();
         let goal = told() + 100;
