@@ -40,7 +40,13 @@ impl Digest {
 
     /// Whether this is that of a key's text. Takes as long wherever they differ.
     pub fn is_of(&self, text: &str) -> bool {
-        self.0.ct_eq(&Digest::of(text).0).into()
+        self.words().ct_eq(&Digest::of(text).words()).into()
+    }
+
+    /// The bytes eight at a time: so many fewer to compare.
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks();
+        std::array::from_fn(|index| u64::from_ne_bytes(words[index]))
     }
 }
 
@@ -51,20 +57,17 @@ pub fn of_random(random: [u8; RANDOM_BYTES]) -> String {
     format!("rf_{letters}_{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
-/// The prefix of a key's text; none where it has not the shape of one.
+/// The prefix of a key's text; none where it can be nobody's. Whether the secret behind it is right, and
+/// so whether it has the letters of one, its digest tells.
 pub fn prefix_of(text: &str) -> Option<&str> {
     let (prefix, secret) = text.split_at_checked(PREFIX_BYTES)?;
-    let is_secret = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let is_key = text.len() == TEXT_BYTES && is_prefix(prefix) && secret.bytes().all(is_secret);
-    (is_key && secret.starts_with('_')).then_some(prefix)
+    (text.len() == TEXT_BYTES && secret.starts_with('_') && is_prefix(prefix)).then_some(prefix)
 }
 
 /// Whether this is a key's prefix.
 pub fn is_prefix(text: &str) -> bool {
-    let letters = text.strip_prefix("rf_");
-    letters.is_some_and(|letters| {
-        letters.len() == LETTERS && letters.bytes().all(|byte| byte.is_ascii_lowercase())
-    })
+    let letters = text.as_bytes().strip_prefix(b"rf_");
+    letters.is_some_and(|letters| letters.len() == LETTERS && letters.iter().all(u8::is_ascii_lowercase))
 }
 
 #[cfg(test)]

@@ -15,11 +15,10 @@ use crate::domain::name::Value;
 use crate::domain::rate::PerSecond;
 use crate::oidc::{Grant, Token, Tokens, Unbelievable};
 use crate::store::Readers;
-use crate::store::keys::Found;
 
 use super::around::current_route;
 use super::commands::{Asked, Line, Unreadable};
-use super::keyring::Keyring;
+use super::keyring::{Keyring, Known};
 use super::problem::Problem;
 use super::rates::Rates;
 use super::rules::{self, Narrowed, Rule};
@@ -35,7 +34,7 @@ pub(super) struct Access {
 #[derive(Clone)]
 pub(super) enum Caller {
     /// By a key.
-    Key(Arc<Found>),
+    Key(Arc<Known>),
     /// By a token, and which of its grants.
     Token(Arc<Token>, usize),
 }
@@ -43,14 +42,14 @@ pub(super) enum Caller {
 impl Caller {
     pub(super) fn role(&self) -> Role {
         match self {
-            Caller::Key(found) => found.key.role,
+            Caller::Key(known) => known.found.key.role,
             Caller::Token(token, grant) => token.grants[*grant].role,
         }
     }
 
     pub(super) fn name(&self) -> &Value {
         match self {
-            Caller::Key(found) => &found.key.name,
+            Caller::Key(known) => &known.found.key.name,
             Caller::Token(token, _) => &token.name,
         }
     }
@@ -58,37 +57,29 @@ impl Caller {
     /// What is noted about its commands, where nothing else is.
     fn note(&self) -> Arc<Note> {
         match self {
-            Caller::Key(found) => Arc::clone(&found.note),
+            Caller::Key(known) => Arc::clone(&known.found.note),
             Caller::Token(token, _) => Arc::new(Note { actor: Some(token.name.clone()), ..Note::default() }),
         }
     }
 
     pub(super) fn scope(&self) -> &Scope {
         match self {
-            Caller::Key(found) => &found.key.scope,
+            Caller::Key(known) => &known.found.key.scope,
             Caller::Token(token, grant) => &token.grants[*grant].scope,
-        }
-    }
-
-    /// Whom its requests are counted for: one of the environment's keys, or whoever has the token.
-    pub(super) fn counted_as(&self, environment: &str) -> Cow<'_, str> {
-        match self {
-            Caller::Key(found) => Cow::Borrowed(&found.key.prefix),
-            Caller::Token(token, _) => Cow::Owned(format!("{environment}/{}", token.name)),
         }
     }
 
     /// The rates of its own, where it has any.
     pub(super) fn rates(&self) -> PerSecond {
         match self {
-            Caller::Key(found) => found.key.rates,
+            Caller::Key(known) => known.found.key.rates,
             Caller::Token(..) => PerSecond::default(),
         }
     }
 
     fn check_time(&self) -> Result<(), Problem> {
         match self {
-            Caller::Key(found) => check_time(found.key.expires_at),
+            Caller::Key(known) => check_time(known.found.key.expires_at),
             Caller::Token(token, _) => check_time(token.expires_at),
         }
     }
@@ -106,6 +97,9 @@ const MISSING: &str =
 const UNKNOWN: &str = "the key is none, or was revoked; an admin of the environment makes new ones";
 const EXPIRED: &str = "the key has expired; an admin of the environment makes new ones";
 const FOREIGN: &str = "the key is not for this environment";
+
+/// What a key or a token follows in its header; how large its letters are is no matter.
+const BEARER: &[u8] = b"Bearer ";
 
 impl Access {
     pub(super) fn new(readers: Readers) -> Access {
@@ -134,9 +128,9 @@ impl Access {
                 Box::pin(of_token(tokens, text, environment, rule.right)).await?
             }
             _ => {
-                let found = self.keyring.find(text).await?.ok_or(Problem::Unauthenticated(UNKNOWN))?;
-                check_time(found.key.expires_at)?;
-                (found.key.environment.as_str() == environment).then_some(Caller::Key(found))
+                let known = self.keyring.find(text).await?.ok_or(Problem::Unauthenticated(UNKNOWN))?;
+                check_time(known.found.key.expires_at)?;
+                (known.found.key.environment.as_str() == environment).then_some(Caller::Key(known))
             }
         };
         let mut caller = caller.ok_or_else(|| Problem::Forbidden(FOREIGN.to_owned()))?;
@@ -163,9 +157,9 @@ impl Access {
     /// Reads a key again.
     pub(super) async fn again(&self, caller: &Caller) -> Result<Caller, Problem> {
         let caller = match caller {
-            Caller::Key(found) => {
-                let found = self.keyring.read(&found.key.prefix).await?;
-                Caller::Key(found.ok_or(Problem::Unauthenticated(UNKNOWN))?)
+            Caller::Key(known) => {
+                let known = self.keyring.read(&known.found.key.prefix).await?;
+                Caller::Key(known.ok_or(Problem::Unauthenticated(UNKNOWN))?)
             }
             // It says itself until when it is good.
             Caller::Token(..) => caller.clone(),
@@ -195,8 +189,9 @@ async fn of_token(
 
 /// What follows `Bearer` in the header.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, text) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("Bearer").then(|| text.trim())
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(BEARER.len())?;
+    let text = str::from_utf8(text.trim_ascii()).ok()?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(text)
 }
 
 /// Holds a request's address against what a key is narrowed to.
@@ -287,7 +282,7 @@ impl Shared {
         dry_run: bool,
     ) -> Result<(), Problem> {
         let (Some(access), Some(caller)) = (&self.access, &environment.caller) else { return Ok(()) };
-        let is_older = matches!(caller, Caller::Key(found) if found.version < version);
+        let is_older = matches!(caller, Caller::Key(known) if known.found.version < version);
         if dry_run || is_older {
             Box::pin(access.again(caller)).await?;
         }

@@ -14,6 +14,7 @@ use crate::store::keys::{self, Found};
 use crate::store::{self, Readers, Sight};
 
 use super::problem::Problem;
+use super::rates::Buckets;
 
 /// Keys that are kept in memory.
 const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -27,10 +28,17 @@ const LOOKUPS_MAX: usize = 2;
 /// Longest that one waits to be looked up.
 const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Keys by their prefixes, each as it was when it was last read.
+/// A key as it was when it was last read.
+pub(super) struct Known {
+    pub(super) found: Found,
+    /// What is counted of it, however often it is read.
+    pub(super) buckets: Arc<Buckets>,
+}
+
+/// Keys by their prefixes.
 pub(super) struct Keyring {
     readers: Readers,
-    kept: Mutex<LruCache<String, Arc<Found>>>,
+    kept: Mutex<LruCache<String, Arc<Known>>>,
     wrong: Mutex<LruCache<String, Instant>>,
     lookups: Semaphore,
 }
@@ -51,17 +59,17 @@ impl Keyring {
     }
 
     /// The key of a text, as it is kept or else stored; none where it is nobody's.
-    pub(super) async fn find(&self, text: &str) -> Result<Option<Arc<Found>>, Problem> {
+    pub(super) async fn find(&self, text: &str) -> Result<Option<Arc<Known>>, Problem> {
         let Some(prefix) = prefix_of(text) else { return Ok(None) };
         let kept = locked(&self.kept).get(prefix).cloned();
-        let found = match kept {
-            Some(found) => Some(found),
+        let known = match kept {
+            Some(known) => Some(known),
             None => Box::pin(self.look_up(prefix)).await?,
         };
-        Ok(found.filter(|found| found.digest.is_of(text)))
+        Ok(known.filter(|known| known.found.digest.is_of(text)))
     }
 
-    async fn look_up(&self, prefix: &str) -> Result<Option<Arc<Found>>, Problem> {
+    async fn look_up(&self, prefix: &str) -> Result<Option<Arc<Known>>, Problem> {
         let is_wrong = |since: &Instant| since.elapsed() < WRONG_TIME;
         if locked(&self.wrong).get(prefix).is_some_and(is_wrong) {
             return Ok(None);
@@ -69,25 +77,28 @@ impl Keyring {
         let turn = tokio::time::timeout(LOOKUP_WAIT_MAX, self.lookups.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(Problem::Overloaded) };
         // Somebody before may have looked for the same.
-        if let Some(found) = locked(&self.kept).get(prefix) {
-            return Ok(Some(Arc::clone(found)));
+        if let Some(known) = locked(&self.kept).get(prefix) {
+            return Ok(Some(Arc::clone(known)));
         }
-        let found = self.read(prefix).await?;
-        if found.is_none() {
+        let known = self.read(prefix).await?;
+        if known.is_none() {
             locked(&self.wrong).put(prefix.to_owned(), Instant::now());
         }
-        Ok(found)
+        Ok(known)
     }
 
     /// Reads a key anew: none when it is revoked.
-    pub(super) async fn read(&self, prefix: &str) -> Result<Option<Arc<Found>>, Problem> {
+    pub(super) async fn read(&self, prefix: &str) -> Result<Option<Arc<Known>>, Problem> {
         let reading =
             store::read(&self.readers, Sight::All, async |connection| keys::find(connection, prefix).await);
-        let found = reading.await?.filter(|found| found.key.revoked_at.is_none()).map(Arc::new);
-        match &found {
-            Some(found) => _ = locked(&self.kept).put(prefix.to_owned(), Arc::clone(found)),
-            None => _ = locked(&self.kept).pop(prefix),
-        }
-        Ok(found)
+        let found = reading.await?.filter(|found| found.key.revoked_at.is_none());
+        let mut kept = locked(&self.kept);
+        let before = kept.pop(prefix);
+        Ok(found.map(|found| {
+            let buckets = before.map(|known| Arc::clone(&known.buckets)).unwrap_or_default();
+            let known = Arc::new(Known { found, buckets });
+            kept.put(prefix.to_owned(), Arc::clone(&known));
+            known
+        }))
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use axum::body::Bytes;
 use axum::http::HeaderValue;
 use lru::LruCache;
 
@@ -19,31 +18,26 @@ use super::around::note_rates;
 use super::problem::{Problem, RateExceeded};
 use super::rules::{Narrowed, Rule};
 
-/// Keys, or subjects of tokens, that are counted at once; whoever is forgotten has a full bucket.
-const CALLERS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Subjects of tokens that are counted at once; whoever is forgotten has a full bucket.
+const SUBJECTS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Environments that are counted at once.
 const ENVIRONMENTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Longest name of an environment in bytes; a longer one is none.
 const NAME_BYTES_MAX: usize = 512;
-/// Room for what is left of a policy, in bytes.
-const LEFT_BYTES: usize = 64;
-
-/// One policy, as it is told.
-#[derive(Clone, Copy)]
-struct Policy {
-    name: &'static str,
-    unit: &'static str,
-    rate: Option<Rate>,
-}
+/// Room for what is left of all policies, in bytes: 40 for each.
+const LEFT_BYTES_MAX: usize = 160;
 
 /// When the buckets of somebody will be full.
 #[derive(Default)]
-struct Buckets {
+pub(super) struct Buckets {
     requests: AtomicU64,
     commands: AtomicU64,
     /// What is told of the policies that they are for: the same every time.
     told: OnceLock<HeaderValue>,
 }
+
+/// What a request is one of.
+const REQUESTS: &str = "requests";
 
 type Kept = Mutex<LruCache<String, Arc<Buckets>>>;
 
@@ -51,7 +45,8 @@ type Kept = Mutex<LruCache<String, Arc<Buckets>>>;
 pub(super) struct Rates {
     key: PerSecond,
     environment: PerSecond,
-    callers: Kept,
+    /// Of who has a token: a key is kept with its own.
+    subjects: Kept,
     environments: Kept,
     began: Instant,
 }
@@ -63,11 +58,54 @@ struct Whose {
     environment: Option<Arc<Buckets>>,
 }
 
-impl Whose {
-    /// Where what is told of its policies is kept: of a caller, or else of the environment.
-    fn told(&self) -> Option<&OnceLock<HeaderValue>> {
-        self.caller.as_ref().or(self.environment.as_ref()).map(|buckets| &buckets.told)
+/// A policy that holds for a request.
+struct Policy<'a> {
+    name: &'static str,
+    unit: &'static str,
+    rate: Rate,
+    /// When its bucket will be full.
+    full_at: &'a AtomicU64,
+}
+
+impl Policy<'_> {
+    /// How much of what is asked for it counts.
+    fn counted(&self, requests: u32, commands: u32) -> u32 {
+        if self.unit == REQUESTS { requests } else { commands }
     }
+
+    fn take(&self, count: u32, now: u64) -> Result<(), Problem> {
+        let mut exceeded = None;
+        let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            self.rate.take(full_at, count, now).map_err(|why| exceeded = Some(why)).ok()
+        });
+        if taken.is_ok() {
+            return Ok(());
+        }
+        let Exceeded { left, wait } = exceeded.unwrap_or(Exceeded { left: 0, wait: Some(WINDOW) });
+        Err(Problem::RateLimited(RateExceeded {
+            policy: self.name,
+            unit: self.unit,
+            per_second: self.rate.per_second(),
+            asked: count,
+            left,
+            retry_after: wait.map(seconds),
+        }))
+    }
+
+    /// What was taken a moment ago. The bucket may have gone on, so what was paid in is what is paid back.
+    fn give_back(&self, count: u32) {
+        let cost = self.rate.cost(count);
+        let _ = self
+            .full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(at.saturating_sub(cost)));
+    }
+}
+
+/// All policies that hold for a request, of at most four: a key's and an environment's.
+struct Policies<'a> {
+    all: [Option<Policy<'a>>; 4],
+    /// Where what is told of them is kept: with a caller's buckets, or else with the environment's.
+    told: &'a OnceLock<HeaderValue>,
 }
 
 fn buckets(kept: &Kept, name: &str) -> Arc<Buckets> {
@@ -87,7 +125,7 @@ impl Rates {
         (auth || environment.is_any()).then(|| Rates {
             key,
             environment,
-            callers: Mutex::new(LruCache::new(CALLERS_MAX)),
+            subjects: Mutex::new(LruCache::new(SUBJECTS_MAX)),
             environments: Mutex::new(LruCache::new(ENVIRONMENTS_MAX)),
             began: Instant::now(),
         })
@@ -100,8 +138,31 @@ impl Rates {
         let is_counted = self.environment.is_any() && environment.len() <= NAME_BYTES_MAX;
         (caller.is_some() || is_counted).then(|| Whose {
             key,
-            caller: caller.map(|caller| buckets(&self.callers, &caller.counted_as(environment))),
+            caller: caller.map(|caller| match caller {
+                Caller::Key(known) => Arc::clone(&known.buckets),
+                Caller::Token(token, _) => buckets(&self.subjects, &format!("{environment}/{}", token.name)),
+            }),
             environment: is_counted.then(|| buckets(&self.environments, environment)),
+        })
+    }
+
+    /// What everybody in question is held to.
+    fn policies<'a>(&self, whose: &'a Whose) -> Option<Policies<'a>> {
+        let (caller, environment) = (whose.caller.as_deref(), whose.environment.as_deref());
+        let requests = |name, rate: Option<Rate>, of: Option<&'a Buckets>| {
+            Some(Policy { name, unit: REQUESTS, rate: rate?, full_at: &of?.requests })
+        };
+        let commands = |name, rate: Option<Rate>, of: Option<&'a Buckets>| {
+            Some(Policy { name, unit: "commands", rate: rate?, full_at: &of?.commands })
+        };
+        Some(Policies {
+            all: [
+                requests("key-requests", whose.key.requests, caller),
+                commands("key-commands", whose.key.commands, caller),
+                requests("environment-requests", self.environment.requests, environment),
+                commands("environment-commands", self.environment.commands, environment),
+            ],
+            told: &caller.or(environment)?.told,
         })
     }
 
@@ -119,13 +180,14 @@ impl Rates {
         path: &str,
     ) -> Result<(), Problem> {
         let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
+        let Some(policies) = self.policies(&whose) else { return Ok(()) };
         let is_command = rule.is_some_and(|rule| rule.narrowed == Narrowed::Command);
         let now = self.now();
-        let taken = self.take(&whose, 1, u32::from(is_command), now);
+        let taken = policies.take(1, u32::from(is_command), now);
         if taken.is_ok() && is_command && path.ends_with("/bulk") {
-            self.give_back(&whose, 1);
+            policies.give_back(0, 1);
         }
-        self.tell(&whose, now, taken.is_err());
+        policies.tell(now, taken.is_err());
         taken
     }
 
@@ -137,80 +199,60 @@ impl Rates {
         lines: usize,
     ) -> Result<(), Problem> {
         let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
+        let Some(policies) = self.policies(&whose) else { return Ok(()) };
         let now = self.now();
-        let taken = self.take(&whose, 0, u32::try_from(lines).unwrap_or(u32::MAX), now);
-        self.tell(&whose, now, taken.is_err());
+        let taken = policies.take(0, u32::try_from(lines).unwrap_or(u32::MAX), now);
+        policies.tell(now, taken.is_err());
         taken
     }
+}
 
-    /// What everybody in question may have of: who it is, the policy, the bucket.
-    fn policies<'a>(&self, whose: &'a Whose) -> [(Policy, Option<&'a AtomicU64>); 4] {
-        let policy = |name, unit, rate| Policy { name, unit, rate };
-        let (caller, environment) = (whose.caller.as_deref(), whose.environment.as_deref());
-        [
-            (policy("key-requests", "requests", whose.key.requests), caller.map(|of| &of.requests)),
-            (policy("key-commands", "commands", whose.key.commands), caller.map(|of| &of.commands)),
-            (
-                policy("environment-requests", "requests", self.environment.requests),
-                environment.map(|of| &of.requests),
-            ),
-            (
-                policy("environment-commands", "commands", self.environment.commands),
-                environment.map(|of| &of.commands),
-            ),
-        ]
+impl Policies<'_> {
+    fn each(&self) -> impl DoubleEndedIterator<Item = &Policy<'_>> {
+        self.all.iter().flatten()
     }
 
     /// Takes from all buckets or from none.
-    fn take(&self, whose: &Whose, requests: u32, commands: u32, now: u64) -> Result<(), Problem> {
-        let policies = self.policies(whose);
-        for (index, (policy, bucket)) in policies.iter().enumerate() {
-            let (Some(rate), Some(bucket)) = (policy.rate, bucket) else { continue };
-            let count = if policy.unit == "requests" { requests } else { commands };
-            if count == 0 {
-                continue;
+    fn take(&self, requests: u32, commands: u32, now: u64) -> Result<(), Problem> {
+        for (index, policy) in self.each().enumerate() {
+            let count = policy.counted(requests, commands);
+            if count > 0
+                && let Err(exceeded) = policy.take(count, now)
+            {
+                self.each()
+                    .take(index)
+                    .for_each(|before| before.give_back(before.counted(requests, commands)));
+                return Err(exceeded);
             }
-            let mut exceeded = None;
-            let taken = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-                rate.take(full_at, count, now).map_err(|why| exceeded = Some(why)).ok()
-            });
-            if taken.is_ok() {
-                continue;
-            }
-            for (before, bucket) in &policies[..index] {
-                let count = if before.unit == "requests" { requests } else { commands };
-                give_back(before.rate, *bucket, count);
-            }
-            let Exceeded { left, wait } = exceeded.unwrap_or(Exceeded { left: 0, wait: Some(WINDOW) });
-            return Err(Problem::RateLimited(RateExceeded {
-                policy: policy.name,
-                unit: policy.unit,
-                per_second: rate.per_second(),
-                asked: count,
-                left,
-                retry_after: wait.map(seconds),
-            }));
         }
         Ok(())
     }
 
-    fn give_back(&self, whose: &Whose, commands: u32) {
-        for (policy, bucket) in self.policies(whose) {
-            if policy.unit == "commands" {
-                give_back(policy.rate, bucket, commands);
-            }
-        }
+    fn give_back(&self, requests: u32, commands: u32) {
+        self.each().for_each(|policy| policy.give_back(policy.counted(requests, commands)));
     }
 
-    /// What the answer says of the policies that hold.
-    fn policies_told(&self, whose: &Whose) -> HeaderValue {
+    /// Has the answer say which policies there are, and what is left of the one that holds its sender up
+    /// first, or of all where it was `refused`. Each request pays for it, in its making and on the line.
+    fn tell(&self, now: u64, refused: bool) {
+        let mut left = Left { bytes: [0; LEFT_BYTES_MAX], length: 0 };
+        // All buckets fill in the same time, so it is the one that will be full last; the first of such.
+        let first_up = self.each().rev().max_by_key(|policy| policy.full_at.load(Ordering::Relaxed));
+        match refused {
+            true => self.each().for_each(|policy| left.add(policy, now)),
+            false => first_up.into_iter().for_each(|policy| left.add(policy, now)),
+        }
+        note_rates(self.told.get_or_init(|| self.to_header()).clone(), left.to_header());
+    }
+
+    /// What the answer says of the policies.
+    fn to_header(&self) -> HeaderValue {
         let mut told = String::new();
-        for (Policy { name, unit, rate }, bucket) in self.policies(whose) {
-            let (Some(rate), Some(_)) = (rate, bucket) else { continue };
+        for Policy { name, unit, rate, .. } in self.each() {
             let comma = if told.is_empty() { "" } else { ", " };
             // A String takes everything. Requests are what is counted where no unit is named.
             let _ = write!(told, "{comma}\"{name}\";q={}", rate.per_second());
-            if unit != "requests" {
+            if *unit != REQUESTS {
                 let _ = write!(told, ";qu=\"{unit}\"");
             }
             told.push_str(";w=1");
@@ -218,49 +260,37 @@ impl Rates {
         // Names and numbers are a header's value.
         HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static(""))
     }
+}
 
-    /// Has the answer say what there is, and what is left of the policy that holds its sender up first,
-    /// or of all where it was `refused`. Each request pays for it, in its making and on the line.
-    fn tell(&self, whose: &Whose, now: u64, refused: bool) {
-        let policies = self.policies(whose);
-        let counted = policies.iter().filter_map(|(policy, bucket)| {
-            Some((policy.name, policy.rate?, (*bucket)?.load(Ordering::Relaxed)))
-        });
-        let mut left = Vec::with_capacity(LEFT_BYTES);
-        match refused {
-            true => counted.for_each(|counted| add_left(&mut left, counted, now)),
-            // All buckets fill in the same time, so that is the one that will be full last.
-            false => counted
-                .reduce(|one, other| if other.2 > one.2 { other } else { one })
-                .into_iter()
-                .for_each(|counted| add_left(&mut left, counted, now)),
-        }
-        // Names and numbers are a header's value.
-        if let Some(told) = whose.told()
-            && !left.is_empty()
-            && let Ok(left) = HeaderValue::from_maybe_shared(Bytes::from(left))
-        {
-            note_rates(told.get_or_init(|| self.policies_told(whose)).clone(), left);
+/// What is left of policies, as a header's value says it.
+struct Left {
+    bytes: [u8; LEFT_BYTES_MAX],
+    length: usize,
+}
+
+impl Left {
+    fn add(&mut self, policy: &Policy<'_>, now: u64) {
+        let full_at = policy.full_at.load(Ordering::Relaxed);
+        let mut number = itoa::Buffer::new();
+        self.push(if self.length == 0 { "\"" } else { ", \"" });
+        self.push(policy.name);
+        self.push("\";r=");
+        self.push(number.format(policy.rate.left(full_at, now)));
+        self.push(";t=");
+        self.push(number.format(seconds(full_at.saturating_sub(now))));
+    }
+
+    fn push(&mut self, text: &str) {
+        // There is room for all that four policies can say.
+        if let Some(room) = self.bytes.get_mut(self.length..self.length + text.len()) {
+            room.copy_from_slice(text.as_bytes());
+            self.length += text.len();
         }
     }
-}
 
-/// Adds what is left of a policy's bucket.
-fn add_left(left: &mut Vec<u8>, (name, rate, full_at): (&str, Rate, u64), now: u64) {
-    let mut number = itoa::Buffer::new();
-    left.extend_from_slice(if left.is_empty() { b"\"" } else { b", \"" });
-    left.extend_from_slice(name.as_bytes());
-    left.extend_from_slice(b"\";r=");
-    left.extend_from_slice(number.format(rate.left(full_at, now)).as_bytes());
-    left.extend_from_slice(b";t=");
-    left.extend_from_slice(number.format(seconds(full_at.saturating_sub(now))).as_bytes());
-}
-
-/// What was taken a moment ago. The bucket may have gone on, so what was paid in is what is paid back.
-fn give_back(rate: Option<Rate>, bucket: Option<&AtomicU64>, count: u32) {
-    if let (Some(rate), Some(bucket)) = (rate, bucket) {
-        let cost = rate.cost(count);
-        let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(at.saturating_sub(cost)));
+    fn to_header(&self) -> HeaderValue {
+        // Names and numbers are a header's value.
+        HeaderValue::from_bytes(&self.bytes[..self.length]).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
