@@ -132,6 +132,9 @@ struct MeaningRow<'a> {
     #[serde(flatten)]
     operation: Columns<'a>,
     configuration_version: i64,
+    /// Who asked for all of its events, where that is one: each key sends many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a str>,
 }
 
 /// What an event has of its own.
@@ -142,6 +145,16 @@ struct EventRow {
     command: Arc<Command>,
     version: i64,
     outcome: String,
+}
+
+impl EventRow {
+    fn noted(&self, of: impl Fn(&Note) -> Option<&Value>) -> Option<&str> {
+        self.command.note.as_deref().and_then(of).map(Value::as_str)
+    }
+
+    fn actor(&self) -> Option<&str> {
+        self.noted(|note| note.actor.as_ref())
+    }
 }
 
 impl Batch {
@@ -279,7 +292,7 @@ impl Batch {
         let (nodes, node_count) = self.nodes.finish();
         let (balances, _) = self.balances.finish();
         let (reservations, _) = self.reservations.finish();
-        let (meanings, events) = ledger_rows(&self.events);
+        let (meanings, events, actors) = ledger_rows(&self.events);
         let row = sqlx::query!(
             r#"
             WITH configured AS (
@@ -332,11 +345,11 @@ impl Batch {
                 SELECT m.environment_id, m.organization_id, m.product_id, e.id, m.operation, m.dimensions, m.groups,
                        m.source_groups, m.quantity, m.detail, m.configuration_version,
                        CASE WHEN guards.hold THEN e.version END, $7::timestamptz, e.outcome::json,
-                       e.reference, e.reason, e.actor
+                       e.reference, e.reason, coalesce(m.actor, e.actor)
                 FROM json_to_recordset($8::text::json)
                      AS m (first bigint, last bigint, environment_id text, organization_id text, product_id text,
                            operation text, dimensions text[], groups text[], source_groups text[], quantity numeric,
-                           detail json, configuration_version bigint)
+                           detail json, configuration_version bigint, actor text)
                 CROSS JOIN LATERAL unnest(($9::bigint[])[m.first:m.last], ($10::text[])[m.first:m.last],
                                           ($11::bigint[])[m.first:m.last], ($12::text[])[m.first:m.last],
                                           ($13::text[])[m.first:m.last], ($14::text[])[m.first:m.last],
@@ -360,9 +373,9 @@ impl Batch {
             &column(&events, |event| event.command.id.as_str()) as &[&str],
             &column(&events, |event| event.version),
             &column(&events, |event| event.outcome.as_str()) as &[&str],
-            &noted(&events, |note| note.reference.as_ref()) as &[Option<&str>],
-            &noted(&events, |note| note.reason.as_ref()) as &[Option<&str>],
-            &noted(&events, |note| note.actor.as_ref()) as &[Option<&str>],
+            &noted(column(&events, |event| event.noted(|note| note.reference.as_ref()))) as &[Option<&str>],
+            &noted(column(&events, |event| event.noted(|note| note.reason.as_ref()))) as &[Option<&str>],
+            &noted(actors) as &[Option<&str>],
         )
         .fetch_one(connection)
         .await?;
@@ -370,14 +383,18 @@ impl Batch {
     }
 }
 
-/// The rows of what events have in common, and the events in their order.
-fn ledger_rows(events: &HashMap<Meaning, Vec<EventRow>>) -> (String, Vec<&EventRow>) {
+/// The rows of what events have in common, the events in their order, and who asked for those that do
+/// not have that in common.
+fn ledger_rows(events: &HashMap<Meaning, Vec<EventRow>>) -> (String, Vec<&EventRow>, Vec<Option<&str>>) {
     let mut meanings = Rows::default();
-    let mut all = Vec::new();
+    let (mut all, mut actors) = (Vec::new(), Vec::new());
     for (Meaning { command, versioned }, events) in events {
         let [environment_id, organization_id, product_id] = command.product.as_strs();
         let first = all.len() + 1;
         all.extend(events);
+        let actor = events.first().and_then(EventRow::actor);
+        let actor = actor.filter(|_| events.iter().all(|event| event.actor() == actor));
+        actors.extend(events.iter().map(|event| if actor.is_some() { None } else { event.actor() }));
         meanings.push(&MeaningRow {
             first,
             last: all.len(),
@@ -387,9 +404,10 @@ fn ledger_rows(events: &HashMap<Meaning, Vec<EventRow>>) -> (String, Vec<&EventR
             dimensions: command.path.values(),
             operation: Columns::of(&command.operation, &versioned.configuration),
             configuration_version: versioned.version,
+            actor,
         });
     }
-    (meanings.finish().0, all)
+    (meanings.finish().0, all, actors)
 }
 
 fn column<'a, T>(events: &[&'a EventRow], of: impl Fn(&'a EventRow) -> T) -> Vec<T> {
@@ -397,12 +415,8 @@ fn column<'a, T>(events: &[&'a EventRow], of: impl Fn(&'a EventRow) -> T) -> Vec
 }
 
 /// What is noted about events; nothing where none of them has it: unnest fills up what is missing.
-fn noted<'a>(events: &[&'a EventRow], of: impl Fn(&'a Note) -> Option<&'a Value>) -> Vec<Option<&'a str>> {
-    let of = |event: &&'a EventRow| event.command.note.as_deref().and_then(&of).map(Value::as_str);
-    match events.iter().any(|event| of(event).is_some()) {
-        true => events.iter().map(of).collect(),
-        false => Vec::new(),
-    }
+fn noted(column: Vec<Option<&str>>) -> Vec<Option<&str>> {
+    if column.iter().any(Option::is_some) { column } else { Vec::new() }
 }
 
 fn set_at(node: &Node) -> Option<Vec<Option<i64>>> {

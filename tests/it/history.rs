@@ -180,6 +180,34 @@ async fn what_is_noted_is_no_part_of_the_meaning_and_stays_as_it_was() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn who_asked_is_told_of_each_event_whoever_else_asked_for_the_same() {
+    let service = Service::with_stock(10).await;
+    // Each bulk is one batch; lines of one size mean the same.
+    for (bulk, lines) in [
+        &[(1, Some("ann")), (1, Some("ann")), (2, Some("bob"))][..],
+        &[(1, Some("ann")), (1, Some("bob")), (1, None), (2, Some("ann"))],
+        &[(1, None), (1, Some("ann")), (2, None)],
+        &[(1, None), (2, None)],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = |(index, &(size, actor)): (usize, &(i64, Option<&str>))| match actor {
+            Some(actor) => changed(stock(&format!("{bulk}-{index}"), size), json!({"actor": actor})),
+            None => stock(&format!("{bulk}-{index}"), size),
+        };
+        let body: Vec<Value> = lines.iter().enumerate().map(line).collect();
+        assert_eq!(service.post("onhand/bulk?atomic=true", json!(body)).await.status, 200);
+        let events = service.events("").await;
+        let told = events[events.len() - lines.len()..]
+            .iter()
+            .map(|event| event.get("actor").and_then(Value::as_str));
+        assert_eq!(told.collect::<Vec<_>>(), lines.iter().map(|line| line.1).collect::<Vec<_>>());
+    }
+    service.stop().await;
+}
+
 /// A service with events that differ in everything that can be asked for.
 async fn varied() -> Service {
     let service = Service::with_stock(100).await;
