@@ -56,8 +56,8 @@
 //!     - `as_of.rs` a point in the past, for the queries
 //!     - `metrics.rs` answers what is measured; `probes.rs` what it and readiness ask the database, once for
 //!       all who come; `routes.rs` which route a path is counted for
-//!     - `environments.rs` keeps configurations; `problem.rs` is the one table of refusals and codes,
-//!       `problem/body.rs` what their bodies tell;
+//!     - `environments.rs` keeps configurations; `kept.rs` keeps anything by its name
+//!     - `problem.rs` is the one table of refusals and codes, `problem/body.rs` what their bodies tell;
 //!       `document.rs` is what the API's document says of all operations alike
 //! - `follow/`: what is kept of events beside the books
 //!     - `mod.rs` who takes them, and how far they are; `snapshots.rs` takes snapshots; `activity.rs`

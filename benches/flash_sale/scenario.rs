@@ -185,16 +185,21 @@ async fn two_instances(name: &'static str, arena: &mut Arena, arguments: &Argume
 }
 
 /// One product with everything on that guards it, and with all of it off: in pairs, whose ratios say
-/// more than all of one held against all of the other, because the machine changes meanwhile.
+/// more than all of one held against all of the other, because the machine changes meanwhile. Each pair
+/// has processes of its own: where the kernel puts the memory of one makes it faster or slower than the
+/// next by some hundredths for as long as it runs.
 async fn guarded(name: &'static str, arena: &mut Arena, arguments: &Arguments, report: &mut Report) {
     let side = &mut arena.ringfence;
     let collector = Contestant::start(&Kind::Echo);
     let url = side.books.url_of_service().await;
-    let kind = Kind::Guarded { database_url: &url, collector: collector.address };
-    let guarded = Contestant::start(&kind);
+    let on_kind = Kind::Guarded { database_url: &url, collector: collector.address };
+    let off_url = side.books.url.clone();
+    let off_kind = Kind::Ringfence { name: side.name, program: Path::new(OURS), database_url: &off_url };
     let head = Guarded::head(&contestant::key(&side.books.url));
     let (mut off, mut on) = (Vec::new(), Vec::new());
     for round in 0..arguments.rounds {
+        side.contestants[0] = Contestant::start(&off_kind);
+        let guarded = Contestant::start(&on_kind);
         for is_on in if round % 2 == 0 { [false, true] } else { [true, false] } {
             let measured = match is_on {
                 false => side.measure(0, Mix::Hot, GUARDED_CLIENTS, arguments.time).await,
@@ -207,7 +212,7 @@ async fn guarded(name: &'static str, arena: &mut Arena, arguments: &Arguments, r
             if is_on { &mut on } else { &mut off }.push(measured);
         }
     }
-    drop((guarded, collector));
+    drop(collector);
     side.books.check().await;
     let ratio = |of: &dyn Fn(&Measured) -> f64| median(on.iter().zip(&off).map(|(on, off)| of(on) / of(off)));
     let (rate, machine) = (ratio(&|measured| measured.rate), ratio(&|measured| measured.machine_us));

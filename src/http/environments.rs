@@ -1,14 +1,13 @@
 //! The configurations in memory.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use lru::LruCache;
+use std::sync::Arc;
 
 use crate::domain::name::Value;
 use crate::store::configuration::{self, Versioned};
 use crate::store::{self, Readers, Sight};
 
+use super::kept::Kept;
 use super::problem::Problem;
 
 /// Environments whose configuration is kept in memory.
@@ -20,23 +19,18 @@ const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// request would be as large as its.
 pub(crate) struct Environments {
     readers: Readers,
-    kept: Mutex<LruCache<Value, Arc<Versioned>>>,
+    kept: Kept<(Value, Arc<Versioned>)>,
 }
 
 impl Environments {
     pub(crate) fn new(readers: Readers) -> Environments {
-        Environments { readers, kept: Mutex::new(LruCache::new(KEPT_MAX)) }
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, LruCache<Value, Arc<Versioned>>> {
-        // The map is whole whenever the lock is free, also after a panic.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        Environments { readers, kept: Kept::new(KEPT_MAX) }
     }
 
     /// An environment's id and configuration: the kept ones, or the stored ones.
     pub(crate) async fn get(&self, environment: &str) -> Result<(Value, Arc<Versioned>), Problem> {
-        if let Some((id, versioned)) = self.kept().get_key_value(environment) {
-            return Ok((id.clone(), Arc::clone(versioned)));
+        if let Some(kept) = self.kept.get(environment) {
+            return Ok(kept);
         }
         let id =
             Value::parse(environment).map_err(|_| Problem::UnknownEnvironment(environment.to_owned()))?;
@@ -50,10 +44,10 @@ impl Environments {
         });
         let versioned = reading.await?;
         let Some(versioned) = versioned.map(Arc::new) else {
-            self.kept().pop(environment);
+            self.kept.exchange(environment.as_str(), |_| None);
             return Err(Problem::UnknownEnvironment(environment.to_string()));
         };
-        self.kept().put(environment.clone(), Arc::clone(&versioned));
+        self.keep(environment, Arc::clone(&versioned));
         Ok(versioned)
     }
 
@@ -73,9 +67,9 @@ impl Environments {
         self.read(environment).await.map(Some)
     }
 
-    /// Keeps what was just stored.
+    /// Keeps what was just stored, or read.
     pub(crate) fn keep(&self, environment: &Value, versioned: Arc<Versioned>) {
-        self.kept().put(environment.clone(), versioned);
+        self.kept.put(environment.as_str(), (environment.clone(), versioned));
     }
 
     /// The current configuration, whatever is kept.

@@ -3,16 +3,16 @@
 //! when it was read: to revoke a key makes one.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lru::LruCache;
 use tokio::sync::Semaphore;
 
 use crate::domain::key::prefix_of;
 use crate::store::keys::{self, Found};
 use crate::store::{self, Readers, Sight};
 
+use super::kept::Kept;
 use super::problem::Problem;
 use super::rates::Buckets;
 
@@ -38,22 +38,17 @@ pub(super) struct Known {
 /// Keys by their prefixes.
 pub(super) struct Keyring {
     readers: Readers,
-    kept: Mutex<LruCache<String, Arc<Known>>>,
-    wrong: Mutex<LruCache<String, Instant>>,
+    kept: Kept<Arc<Known>>,
+    wrong: Kept<Instant>,
     lookups: Semaphore,
-}
-
-/// The maps are whole whenever their locks are free, also after a panic.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Keyring {
     pub(super) fn new(readers: Readers) -> Keyring {
         Keyring {
             readers,
-            kept: Mutex::new(LruCache::new(KEPT_MAX)),
-            wrong: Mutex::new(LruCache::new(WRONG_MAX)),
+            kept: Kept::new(KEPT_MAX),
+            wrong: Kept::new(WRONG_MAX),
             lookups: Semaphore::new(LOOKUPS_MAX),
         }
     }
@@ -61,8 +56,7 @@ impl Keyring {
     /// The key of a text, as it is kept or else stored; none where it is nobody's.
     pub(super) async fn find(&self, text: &str) -> Result<Option<Arc<Known>>, Problem> {
         let Some(prefix) = prefix_of(text) else { return Ok(None) };
-        let kept = locked(&self.kept).get(prefix).cloned();
-        let known = match kept {
+        let known = match self.kept.get(prefix) {
             Some(known) => Some(known),
             None => Box::pin(self.look_up(prefix)).await?,
         };
@@ -70,19 +64,19 @@ impl Keyring {
     }
 
     async fn look_up(&self, prefix: &str) -> Result<Option<Arc<Known>>, Problem> {
-        let is_wrong = |since: &Instant| since.elapsed() < WRONG_TIME;
-        if locked(&self.wrong).get(prefix).is_some_and(is_wrong) {
+        let is_wrong = |since: Instant| since.elapsed() < WRONG_TIME;
+        if self.wrong.get(prefix).is_some_and(is_wrong) {
             return Ok(None);
         }
         let turn = tokio::time::timeout(LOOKUP_WAIT_MAX, self.lookups.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(Problem::Overloaded) };
         // Somebody before may have looked for the same.
-        if let Some(known) = locked(&self.kept).get(prefix) {
-            return Ok(Some(Arc::clone(known)));
+        if let Some(known) = self.kept.get(prefix) {
+            return Ok(Some(known));
         }
         let known = self.read(prefix).await?;
         if known.is_none() {
-            locked(&self.wrong).put(prefix.to_owned(), Instant::now());
+            self.wrong.put(prefix, Instant::now());
         }
         Ok(known)
     }
@@ -92,13 +86,9 @@ impl Keyring {
         let reading =
             store::read(&self.readers, Sight::All, async |connection| keys::find(connection, prefix).await);
         let found = reading.await?.filter(|found| found.key.revoked_at.is_none());
-        let mut kept = locked(&self.kept);
-        let before = kept.pop(prefix);
-        Ok(found.map(|found| {
+        Ok(self.kept.exchange(prefix, |before| {
             let buckets = before.map(|known| Arc::clone(&known.buckets)).unwrap_or_default();
-            let known = Arc::new(Known { found, buckets });
-            kept.put(prefix.to_owned(), Arc::clone(&known));
-            known
+            Some(Arc::new(Known { found: found?, buckets }))
         }))
     }
 }

@@ -24,6 +24,7 @@ mod feed;
 mod form;
 mod hardupdate;
 mod health;
+mod kept;
 mod keyring;
 pub(crate) mod keys;
 mod listing;

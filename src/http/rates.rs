@@ -5,16 +5,16 @@
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::http::HeaderValue;
-use lru::LruCache;
 
 use crate::domain::rate::{Exceeded, PerSecond, Rate, WINDOW};
 
 use super::access::Caller;
 use super::around::note_rates;
+use super::kept::Kept;
 use super::problem::{Problem, RateExceeded};
 use super::rules::{Narrowed, Rule};
 
@@ -39,15 +39,13 @@ pub(super) struct Buckets {
 /// What a request is one of.
 const REQUESTS: &str = "requests";
 
-type Kept = Mutex<LruCache<String, Arc<Buckets>>>;
-
 /// Counts, where a limit is set or a key may have its own.
 pub(super) struct Rates {
     key: PerSecond,
     environment: PerSecond,
     /// Of who has a token: a key is kept with its own.
-    subjects: Kept,
-    environments: Kept,
+    subjects: Kept<Arc<Buckets>>,
+    environments: Kept<Arc<Buckets>>,
     began: Instant,
 }
 
@@ -108,15 +106,9 @@ struct Policies<'a> {
     told: &'a OnceLock<HeaderValue>,
 }
 
-fn buckets(kept: &Kept, name: &str) -> Arc<Buckets> {
-    // The map is whole whenever its lock is free, also after a panic.
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(buckets) = kept.get(name) {
-        return Arc::clone(buckets);
-    }
-    let new = Arc::<Buckets>::default();
-    kept.put(name.to_owned(), Arc::clone(&new));
-    new
+fn buckets(kept: &Kept<Arc<Buckets>>, name: &str) -> Arc<Buckets> {
+    let known = kept.get(name).or_else(|| kept.exchange(name, |known| Some(known.unwrap_or_default())));
+    known.unwrap_or_default()
 }
 
 impl Rates {
@@ -125,8 +117,8 @@ impl Rates {
         (auth || environment.is_any()).then(|| Rates {
             key,
             environment,
-            subjects: Mutex::new(LruCache::new(SUBJECTS_MAX)),
-            environments: Mutex::new(LruCache::new(ENVIRONMENTS_MAX)),
+            subjects: Kept::new(SUBJECTS_MAX),
+            environments: Kept::new(ENVIRONMENTS_MAX),
             began: Instant::now(),
         })
     }

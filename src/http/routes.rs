@@ -1,8 +1,7 @@
 //! Which route a path belongs to, for what is measured of requests. The router knows it too, but
 //! tells only what is inside of it.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use utoipa::openapi::OpenApi as Document;
 
 const ENVIRONMENTS: &str = "/api/environment/";

@@ -53,9 +53,13 @@ async fn a_key_that_sends_too_much_is_told_when_to_come_again_and_others_go_on()
     assert_eq!(refused.header("ratelimit"), Some(r#""key-requests";r=0;t=1"#));
     // Whoever comes again need not connect again.
     assert_eq!(refused.header("connection"), None);
-    let answer = service.with_key(&other, Method::GET, "configuration", Value::Null).await;
+    let read = async || service.with_key(&other, Method::GET, "configuration", Value::Null).await;
+    let answer = read().await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.header("ratelimit"), Some(r#""key-requests";r=0;t=1"#));
+    // For what is no command a key is read again; it counts on all the same.
+    let (refused, _) = until_limited(async |_| read().await).await;
+    problem(&refused, "rate-limited");
     super::support::eventually("a second is over", async || {
         service.with_key(&one, Method::POST, "onhand", stock("again", 1)).await.status == 200
     })
