@@ -200,16 +200,21 @@ async fn guarded(name: &'static str, arena: &mut Arena, arguments: &Arguments, r
     for round in 0..arguments.rounds {
         side.contestants[0] = Contestant::start(&off_kind);
         let guarded = Contestant::start(&on_kind);
-        for is_on in if round % 2 == 0 { [false, true] } else { [true, false] } {
+        let first = round % 2 == 1;
+        // What is told comes when both have long started.
+        for (is_told, is_on) in [(false, false), (false, true), (true, first), (true, !first)] {
+            let time = if is_told { arguments.time } else { Duration::from_millis(100) };
             let measured = match is_on {
-                false => side.measure(0, Mix::Hot, GUARDED_CLIENTS, arguments.time).await,
-                true => measure_guarded(guarded.address, head, arguments.time).await,
+                false => side.measure(0, Mix::Hot, GUARDED_CLIENTS, time).await,
+                true => measure_guarded(guarded.address, head, time).await,
             };
             if is_on {
                 side.books.count(&measured);
             }
-            round_line(name, round, if is_on { "all on" } else { "all off" }, &measured);
-            if is_on { &mut on } else { &mut off }.push(measured);
+            if is_told {
+                round_line(name, round, if is_on { "all on" } else { "all off" }, &measured);
+                if is_on { &mut on } else { &mut off }.push(measured);
+            }
         }
     }
     drop(collector);

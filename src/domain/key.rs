@@ -88,9 +88,12 @@ mod tests {
     fn what_has_not_the_shape_of_a_key_is_none() {
         let key = of_random([7; RANDOM_BYTES]);
         let longer = format!("{key}A");
-        for text in ["", "rf_", &key[1..], &key[..54], &longer, &key.to_uppercase(), &key.replace('B', "ü")]
-        {
+        for text in ["", "rf_", &key[1..], &key[..54], &longer, &key.to_uppercase(), &key.replace('_', "-")] {
             assert_eq!(prefix_of(text), None, "{text}");
         }
+        // What has the length of one in other letters is told from it by its digest.
+        let other = format!("{}ü ", &key[..52]);
+        assert_eq!(prefix_of(&other), Some("rf_hhhhhhhh"));
+        assert!(!Digest::of(&key).is_of(&other));
     }
 }

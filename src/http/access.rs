@@ -190,8 +190,10 @@ async fn of_token(
 /// What follows `Bearer` in the header.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, text) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(BEARER.len())?;
-    let text = str::from_utf8(text.trim_ascii()).ok()?;
-    scheme.eq_ignore_ascii_case(BEARER).then_some(text)
+    if !scheme.eq_ignore_ascii_case(BEARER) {
+        return None;
+    }
+    str::from_utf8(text.trim_ascii()).ok()
 }
 
 /// Holds a request's address against what a key is narrowed to.

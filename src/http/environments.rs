@@ -44,7 +44,7 @@ impl Environments {
         });
         let versioned = reading.await?;
         let Some(versioned) = versioned.map(Arc::new) else {
-            self.kept.exchange(environment.as_str(), |_| None);
+            self.kept.remove(environment.as_str());
             return Err(Problem::UnknownEnvironment(environment.to_string()));
         };
         self.keep(environment, Arc::clone(&versioned));

@@ -23,8 +23,8 @@ impl<V: Clone> Kept<V> {
     /// What is kept under a name.
     pub(super) fn get(&self, name: &str) -> Option<V> {
         let mut kept = self.lock();
-        // What is asked for again and again is the last already: to say so once more would be to write
-        // where the other processors read.
+        // In a flash sale it is the same again and again, and the last already: it is neither looked up nor
+        // moved to where it is.
         if let Some((last, value)) = kept.peek_mru()
             && last == name
         {
@@ -38,14 +38,17 @@ impl<V: Clone> Kept<V> {
         self.lock().put(name.to_owned(), value);
     }
 
-    /// Exchanges what is kept under a name for what is made of it, with nobody in between.
-    pub(super) fn exchange(&self, name: &str, make: impl FnOnce(Option<V>) -> Option<V>) -> Option<V> {
+    /// Keeps what is made of what is kept under a name, with nobody in between.
+    pub(super) fn renew(&self, name: &str, make: impl FnOnce(Option<&V>) -> V) -> V {
         let mut kept = self.lock();
-        let made = make(kept.pop(name));
-        if let Some(value) = &made {
-            kept.put(name.to_owned(), value.clone());
-        }
+        let made = make(kept.peek(name));
+        kept.put(name.to_owned(), made.clone());
         made
+    }
+
+    /// Forgets what is kept under a name.
+    pub(super) fn remove(&self, name: &str) {
+        self.lock().pop(name);
     }
 }
 
@@ -64,10 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exchanged_is_made_of_what_was_there() {
+    fn what_is_renewed_is_made_of_what_was_there_and_what_is_removed_is_gone() {
         let kept = Kept::new(NonZeroUsize::MIN);
-        let one_more = |count: Option<i32>| Some(count.unwrap_or_default() + 1);
-        assert_eq!((kept.exchange("a", one_more), kept.exchange("a", one_more)), (Some(1), Some(2)));
-        assert_eq!((kept.exchange("a", |_| None), kept.get("a")), (None, None));
+        let one_more = |count: Option<&i32>| count.map_or(1, |count| count + 1);
+        assert_eq!((kept.renew("a", one_more), kept.renew("a", one_more), kept.get("a")), (1, 2, Some(2)));
+        kept.remove("a");
+        assert_eq!(kept.get("a"), None);
     }
 }

@@ -16,7 +16,7 @@ use super::kept::Kept;
 use super::problem::Problem;
 use super::rates::Buckets;
 
-/// Keys that are kept in memory.
+/// Keys that are kept in memory; one that is forgotten has full buckets.
 const KEPT_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Prefixes of no key that are remembered as such. They have room of their own: however many wrong
 /// keys come, the right ones stay where they are.
@@ -31,7 +31,7 @@ const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A key as it was when it was last read.
 pub(super) struct Known {
     pub(super) found: Found,
-    /// What is counted of it, however often it is read.
+    /// What is counted of it, however often it is read for as long as it is kept.
     pub(super) buckets: Arc<Buckets>,
 }
 
@@ -86,9 +86,14 @@ impl Keyring {
         let reading =
             store::read(&self.readers, Sight::All, async |connection| keys::find(connection, prefix).await);
         let found = reading.await?.filter(|found| found.key.revoked_at.is_none());
-        Ok(self.kept.exchange(prefix, |before| {
+        let Some(found) = found else {
+            self.kept.remove(prefix);
+            return Ok(None);
+        };
+        let known = self.kept.renew(prefix, |before| {
             let buckets = before.map(|known| Arc::clone(&known.buckets)).unwrap_or_default();
-            Some(Arc::new(Known { found: found?, buckets }))
-        }))
+            Arc::new(Known { found, buckets })
+        });
+        Ok(Some(known))
     }
 }

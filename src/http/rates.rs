@@ -92,6 +92,9 @@ impl Policy<'_> {
 
     /// What was taken a moment ago. The bucket may have gone on, so what was paid in is what is paid back.
     fn give_back(&self, count: u32) {
+        if count == 0 {
+            return;
+        }
         let cost = self.rate.cost(count);
         let _ = self
             .full_at
@@ -107,8 +110,7 @@ struct Policies<'a> {
 }
 
 fn buckets(kept: &Kept<Arc<Buckets>>, name: &str) -> Arc<Buckets> {
-    let known = kept.get(name).or_else(|| kept.exchange(name, |known| Some(known.unwrap_or_default())));
-    known.unwrap_or_default()
+    kept.get(name).unwrap_or_else(|| kept.renew(name, |known| known.cloned().unwrap_or_default()))
 }
 
 impl Rates {
@@ -123,22 +125,17 @@ impl Rates {
         })
     }
 
-    /// None where nothing is limited.
-    fn whose(&self, environment: &str, caller: Option<&Caller>) -> Option<Whose> {
+    fn whose(&self, environment: &str, caller: Option<&Caller>) -> Whose {
         let key = caller.map_or_else(PerSecond::default, |caller| caller.rates().or(self.key));
-        let caller = caller.filter(|_| key.is_any());
+        let caller = caller.filter(|_| key.is_any()).map(|caller| match caller {
+            Caller::Key(known) => Arc::clone(&known.buckets),
+            Caller::Token(token, _) => buckets(&self.subjects, &format!("{environment}/{}", token.name)),
+        });
         let is_counted = self.environment.is_any() && environment.len() <= NAME_BYTES_MAX;
-        (caller.is_some() || is_counted).then(|| Whose {
-            key,
-            caller: caller.map(|caller| match caller {
-                Caller::Key(known) => Arc::clone(&known.buckets),
-                Caller::Token(token, _) => buckets(&self.subjects, &format!("{environment}/{}", token.name)),
-            }),
-            environment: is_counted.then(|| buckets(&self.environments, environment)),
-        })
+        Whose { key, caller, environment: is_counted.then(|| buckets(&self.environments, environment)) }
     }
 
-    /// What everybody in question is held to.
+    /// What everybody in question is held to; none where nothing is limited.
     fn policies<'a>(&self, whose: &'a Whose) -> Option<Policies<'a>> {
         let (caller, environment) = (whose.caller.as_deref(), whose.environment.as_deref());
         let requests = |name, rate: Option<Rate>, of: Option<&'a Buckets>| {
@@ -171,7 +168,7 @@ impl Rates {
         rule: Option<&Rule>,
         path: &str,
     ) -> Result<(), Problem> {
-        let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
+        let whose = self.whose(environment, caller);
         let Some(policies) = self.policies(&whose) else { return Ok(()) };
         let is_command = rule.is_some_and(|rule| rule.narrowed == Narrowed::Command);
         let now = self.now();
@@ -190,7 +187,7 @@ impl Rates {
         caller: Option<&Caller>,
         lines: usize,
     ) -> Result<(), Problem> {
-        let Some(whose) = self.whose(environment, caller) else { return Ok(()) };
+        let whose = self.whose(environment, caller);
         let Some(policies) = self.policies(&whose) else { return Ok(()) };
         let now = self.now();
         let taken = policies.take(0, u32::try_from(lines).unwrap_or(u32::MAX), now);
@@ -274,6 +271,7 @@ impl Left {
 
     fn push(&mut self, text: &str) {
         // There is room for all that four policies can say.
+        debug_assert!(self.length + text.len() <= LEFT_BYTES_MAX);
         if let Some(room) = self.bytes.get_mut(self.length..self.length + text.len()) {
             room.copy_from_slice(text.as_bytes());
             self.length += text.len();

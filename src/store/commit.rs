@@ -373,9 +373,9 @@ impl Batch {
             &column(&events, |event| event.command.id.as_str()) as &[&str],
             &column(&events, |event| event.version),
             &column(&events, |event| event.outcome.as_str()) as &[&str],
-            &noted(column(&events, |event| event.noted(|note| note.reference.as_ref()))) as &[Option<&str>],
-            &noted(column(&events, |event| event.noted(|note| note.reason.as_ref()))) as &[Option<&str>],
-            &noted(actors) as &[Option<&str>],
+            &sparse(column(&events, |event| event.noted(|note| note.reference.as_ref()))) as &[Option<&str>],
+            &sparse(column(&events, |event| event.noted(|note| note.reason.as_ref()))) as &[Option<&str>],
+            &sparse(actors) as &[Option<&str>],
         )
         .fetch_one(connection)
         .await?;
@@ -392,9 +392,9 @@ fn ledger_rows(events: &HashMap<Meaning, Vec<EventRow>>) -> (String, Vec<&EventR
         let [environment_id, organization_id, product_id] = command.product.as_strs();
         let first = all.len() + 1;
         all.extend(events);
-        let actor = events.first().and_then(EventRow::actor);
-        let actor = actor.filter(|_| events.iter().all(|event| event.actor() == actor));
-        actors.extend(events.iter().map(|event| if actor.is_some() { None } else { event.actor() }));
+        let first_actor = events.first().and_then(EventRow::actor);
+        let actor = first_actor.filter(|_| events.iter().all(|event| event.actor() == first_actor));
+        actors.extend(events.iter().map(|event| event.actor().filter(|_| actor.is_none())));
         meanings.push(&MeaningRow {
             first,
             last: all.len(),
@@ -414,8 +414,8 @@ fn column<'a, T>(events: &[&'a EventRow], of: impl Fn(&'a EventRow) -> T) -> Vec
     events.iter().map(|event| of(event)).collect()
 }
 
-/// What is noted about events; nothing where none of them has it: unnest fills up what is missing.
-fn noted(column: Vec<Option<&str>>) -> Vec<Option<&str>> {
+/// A column of what few events have; nothing where none has it: unnest fills up what is missing.
+fn sparse(column: Vec<Option<&str>>) -> Vec<Option<&str>> {
     if column.iter().any(Option::is_some) { column } else { Vec::new() }
 }
 

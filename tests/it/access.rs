@@ -80,10 +80,12 @@ async fn only_a_key_is_let_in_and_whatever_is_no_key_is_told_how() {
     let path = "/api/environment/test/configuration";
     let other = format!("{}{}", &admin[..54], if admin.ends_with('A') { "E" } else { "A" });
     let unknown = format!("rf_zzzzzzzz_{}", "A".repeat(43));
+    let foreign = format!("{}!", &admin[..54]);
     let with = |scheme: &str, key: &str| format!("{scheme}{key}");
     for wrong in [
         with("Bearer ", &other),
         with("Bearer ", &unknown),
+        with("Bearer ", &foreign),
         with("Bearer ", ""),
         with("Bearer ", prefix(&admin)),
         with("Basic ", &admin),

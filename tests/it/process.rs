@@ -169,7 +169,11 @@ impl Halted {
     /// Stops those that did not end by themselves after they were listed, as a connection's
     /// server process does when its client gives it up.
     pub fn halt(mut pids: Vec<u32>) -> Halted {
-        pids.retain(|&pid| try_signal("STOP", pid));
+        pids.retain(|&pid| {
+            let is_halted = try_signal("STOP", pid);
+            assert!(is_halted || !runs(pid), "{pid} cannot be stopped");
+            is_halted
+        });
         assert!(!pids.is_empty(), "nothing is left to be stopped");
         Halted(pids)
     }
@@ -177,7 +181,10 @@ impl Halted {
 
 impl Drop for Halted {
     fn drop(&mut self) {
-        self.0.iter().for_each(|&pid| signal("CONT", pid));
+        // One that was about to end when it was stopped may be gone as soon as its parent goes on.
+        for &pid in &self.0 {
+            try_signal("CONT", pid);
+        }
     }
 }
 
