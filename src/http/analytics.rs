@@ -41,7 +41,8 @@ pub(super) struct QueryParameters {
     /// where that is.
     #[param(format = DateTime)]
     from: Option<String>,
-    /// The end of the range, which is not part of it; without it, or when it is yet to come, now.
+    /// The end of the range, which is not part of it; without it, or when it is yet to come, the end of the
+    /// second that runs.
     #[param(format = DateTime)]
     to: Option<String>,
     /// Into what the range is cut: a record for each `minute` (of the last 2 days), `hour` (of the last 60

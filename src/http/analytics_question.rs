@@ -96,7 +96,7 @@ pub(super) struct Asked {
     from: Timestamp,
     /// None for now.
     to: Option<Timestamp>,
-    /// Where the range ends, which is now where nothing else was said; in whole seconds.
+    /// Where the range ends, in whole seconds: behind the one that runs, where nothing else was said.
     end: Timestamp,
     window_from: Timestamp,
 }
@@ -232,7 +232,8 @@ impl Range {
     fn read(parameters: &mut Parameters, bucket: Bucket, now: Timestamp) -> Range {
         let kept = Kept::at(now);
         let to = time(parameters, "to").filter(|&to| to < now).map(|to| kept.border(to));
-        let end = to.unwrap_or(Timestamp(now.0 - now.0.rem_euclid(SECOND)));
+        // Up to now means with all of the second that runs, so that the bucket that holds now is never missing.
+        let end = to.unwrap_or(Timestamp(now.0 - now.0.rem_euclid(SECOND) + SECOND));
         let given = time(parameters, "from").unwrap_or(Timestamp(end.0 - RANGE));
         let mut from = kept.border(given);
         let window = window(parameters, bucket);
@@ -346,4 +347,31 @@ fn read_grouping(parameters: &mut Parameters) -> Grouping {
         }
     }
     grouping
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_up_to_now_holds_now() {
+        let borders = ["2026-11-23T12:34:00Z", "2026-11-23T12:00:00Z", "2026-11-23T00:00:00Z"];
+        let behind = [0, 1, 300_000, SECOND - 1, SECOND, 59 * SECOND, 60 * SECOND - 1, 86_399 * SECOND];
+        for (border, behind) in borders.into_iter().flat_map(|border| behind.map(|behind| (border, behind))) {
+            let now = Timestamp(parse_time(border).unwrap().0 + behind);
+            for query in ["", "to=2999-01-01T00:00:00Z", "from=2026-11-23T00:00:00Z"] {
+                let asked = |bucket: &str| Asked::read_address(&format!("{query}&bucket={bucket}"), now);
+                let uncut = asked("none").ok().unwrap();
+                let up_to_now = uncut.from <= now && now < uncut.end && uncut.end.0 <= now.0 + SECOND;
+                assert!(up_to_now, "{query} at {now:?}");
+                for bucket in ["minute", "hour", "day"] {
+                    let asked = asked(bucket).ok().unwrap();
+                    let last = *asked.buckets().last().unwrap();
+                    let length = asked.bucket.unit().unwrap().1;
+                    assert_eq!(last.0, now.0 - now.0.rem_euclid(length), "{query} by {bucket} at {now:?}");
+                    assert_eq!(asked.end, uncut.end, "{query} by {bucket} at {now:?}");
+                }
+            }
+        }
+    }
 }
