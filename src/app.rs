@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +31,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Longest that the writers have, when the service stops and open requests have ended, for what
 /// nobody waits for any more. With the 10 s of the requests it is over before 15 s are.
 const WRITERS_DRAIN_MAX: Duration = Duration::from_secs(3);
-/// Longest that it may take to write the last unmet demand.
+/// Longest that it may take to write the last unmet demand, with that of before which is being written.
 const LAST_UNMET_MAX: Duration = Duration::from_secs(1);
 /// Connections for what is delivered to webhooks: so short that two serve many deliveries.
 const DELIVERERS_MAX: u32 = 2;
@@ -160,7 +161,8 @@ impl Books {
                 }
                 let options =
                     PgConnectOptions::from_str(&url).map_err(|error| StartError::Url(error.to_string()))?;
-                Ok(Books { options, embedded: None })
+                // The driver would log statements that take long, with all that is in them.
+                Ok(Books { options: options.disable_statement_logging(), embedded: None })
             }
             None => Books::private(settings.data_dir()).await,
         }
@@ -370,18 +372,19 @@ async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
-    let mut delivering =
-        Followers::new(for_readers.clone(), settings.follow_limits(), metrics.panics.clone());
+    // Those who are given time to end what they are at.
+    let mut ending = Followers::new(for_readers.clone(), settings.follow_limits(), metrics.panics.clone());
     let (limits, traces, stopping) = (settings.deliver_limits(), metrics.traces.clone(), serving.clone());
-    delivering.run("delivery", move || {
+    ending.run("delivery", move || {
         deliver::run(deliverers.clone(), limits.clone(), traces.clone(), stopping.clone())
     });
+    let (stop_counting, counting) = watch::channel(false);
+    let (counted, pool) = (Arc::clone(&unmet), readers.clone());
+    ending.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone(), counting.clone()));
     let mut followers = Followers::new(for_readers, settings.follow_limits(), metrics.panics.clone());
     followers.start("activity", follow::activity::Activity::default);
     followers.start("watches", follow::watches::Watches::default);
     followers.start("snapshots", || follow::snapshots::Snapshots);
-    let (counted, pool) = (Arc::clone(&unmet), readers.clone());
-    followers.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone()));
     let (measured, pool) = (Arc::clone(&metrics), readers.clone());
     followers.run("over-allocated", move || follow::overallocated::run(Arc::clone(&measured), pool.clone()));
     let (pool, days) = (readers.clone(), settings.alerts_kept_days);
@@ -418,10 +421,13 @@ async fn serve(
     });
     failed |= drained.await.is_err();
     followers.stop().await;
-    // What is cut off is sent again, by whoever is next to deliver it.
-    delivering.stop_at(delivered_until).await;
+    let _ = stop_counting.send(true);
+    let counted_until = Instant::now() + LAST_UNMET_MAX;
+    // A delivery that is cut off is sent again, by whoever is next to deliver it.
+    ending.stop_at(delivered_until.max(counted_until)).await;
     let last = follow::unmet::hand_on(&unmet, &readers);
-    if !matches!(tokio::time::timeout(LAST_UNMET_MAX, last).await, Ok(Ok(()))) {
+    let counted_until = counted_until.max(delivered_until + LAST_UNMET_MAX);
+    if !matches!(tokio::time::timeout_at(counted_until, last).await, Ok(Ok(()))) {
         tracing::warn!("the unmet demand of the last second could not be written");
     }
     let _ = stop_traces.send(true);

@@ -3,17 +3,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::domain::unmet::Unmet;
 use crate::store::{self, Readers, Sight, StoreError, unmet};
 
 /// How often it is handed on: a crash loses what was counted since.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Hands on what is counted, every second. Where that fails it says so once, until it does again.
-pub async fn run(counted: Arc<Mutex<Unmet>>, readers: Readers) {
+/// Hands on what is counted, every second, until it is to stop: not in the middle, for what was taken by
+/// then is counted nowhere else. Where that fails it says so once, until it does again.
+pub async fn run(counted: Arc<Mutex<Unmet>>, readers: Readers, mut stopping: watch::Receiver<bool>) {
     let mut is_failing = false;
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
         let handed_on = hand_on(&counted, &readers).await;
         if let Err(error) = &handed_on
             && !is_failing
