@@ -146,7 +146,7 @@ pub async fn follow(
 ) -> Result<(), StoreError> {
     let touched = touched(connection, after, until).await?;
     let Some(earliest) = touched.iter().map(|one| one.earliest).min() else { return Ok(()) };
-    let mut taken = take(connection, &touched, until, (source, events_min)).await?;
+    let mut taken = take(connection, &touched, (after, until), (source, events_min)).await?;
     keep_whole(connection, &mut taken, until).await?;
     write(connection, &taken).await?;
     let events = touched.iter().map(|one| one.events).sum();
@@ -190,27 +190,46 @@ async fn touched(connection: &mut PgConnection, after: i64, until: i64) -> Resul
     Ok(touched.collect())
 }
 
-/// How many events came since a product's last snapshot, and at how many the next is due.
+/// How many events came since a product's last snapshot and up to an event, and at how many the next is due.
+/// Where nothing is noted, as of a product that is new, they are counted, up to so many. Of one that has many that
+/// takes long where it has snapshots too; but what is noted is never lost alone.
 async fn due(
     connection: &mut PgConnection,
     keys: &[ProductKey],
-) -> Result<Vec<Option<(i64, i64)>>, StoreError> {
+    (after, most): (i64, i64),
+) -> Result<Vec<(i64, Option<i64>)>, StoreError> {
     let columns = Keys::of(keys);
     let rows = sqlx::query!(
-        r#"SELECT k.place AS "place!", d.events, d.due_at
+        r#"SELECT k.place AS "place!", d.due_at AS "due_at?",
+                  CASE WHEN d.due_at IS NOT NULL THEN d.events ELSE (
+                      SELECT count(*) FROM (
+                          SELECT FROM ledger l
+                          WHERE l.environment_id = k.environment_id AND l.organization_id = k.organization_id
+                            AND l.product_id = k.product_id AND l.event_id <= $4
+                            AND l.event_id > coalesce(greatest(
+                                (SELECT max(s.event_id) FROM snapshot s
+                                 WHERE s.environment_id = k.environment_id AND s.organization_id = k.organization_id
+                                   AND s.product_id = k.product_id AND s.event_id <= $4),
+                                (SELECT x.until_event_id FROM erasure x
+                                 WHERE x.environment_id = k.environment_id AND x.organization_id = k.organization_id
+                                   AND x.product_id = k.product_id)), 0)
+                          LIMIT $5) counted
+                  ) END AS "events!"
            FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
                 AS k (environment_id, organization_id, product_id, place)
-           JOIN snapshot_due d ON d.environment_id = k.environment_id AND d.organization_id = k.organization_id
-                AND d.product_id = k.product_id"#,
+           LEFT JOIN snapshot_due d ON d.environment_id = k.environment_id
+                AND d.organization_id = k.organization_id AND d.product_id = k.product_id"#,
         &columns.environments as &[&str],
         &columns.organizations as &[&str],
         &columns.products as &[&str],
+        after,
+        most,
     )
     .fetch_all(connection)
     .await?;
-    let mut found = vec![None; keys.len()];
+    let mut found = vec![(0, None); keys.len()];
     for row in rows {
-        found[row.place as usize - 1] = Some((row.events, row.due_at));
+        found[row.place as usize - 1] = (row.events, row.due_at);
     }
     Ok(found)
 }
@@ -218,18 +237,18 @@ async fn due(
 async fn take(
     connection: &mut PgConnection,
     touched: &[Touched],
-    until: i64,
+    (after, until): (i64, i64),
     (source, events_min): (Source, u64),
 ) -> Result<Taken, StoreError> {
     let keys: Vec<ProductKey> = touched.iter().map(|one| one.key.clone()).collect();
-    let due = due(connection, &keys).await?;
+    let at_first = due_at(0, events_min) as i64;
+    let due = due(connection, &keys, (after, at_first)).await?;
     let mut taken = Taken::default();
     let mut reads = Reads { rules: BTreeMap::new(), left: READ_MAX, events_min };
-    for (one, due) in touched.iter().zip(due) {
-        let is_up_to_date = due.is_some_and(|(events, due_at)| events < due_at);
+    for (one, (before, due_at)) in touched.iter().zip(due) {
+        let is_up_to_date = due_at.is_some_and(|due_at| before < due_at);
         let source = if is_up_to_date { source } else { Source::Ledger };
-        let (events, due_at) = due.unwrap_or((0, due_at(0, events_min) as i64));
-        let events = events + one.events;
+        let (events, due_at) = (before + one.events, due_at.unwrap_or(at_first));
         if events < due_at || reads.left == 0 {
             taken.due.push((one.key.clone(), events, due_at));
             continue;

@@ -4,10 +4,11 @@ use reqwest::Method;
 use ringfence::store::snapshots::Source;
 use serde_json::{Value, json};
 
+use crate::load::Client;
 use crate::requests::{JSON, all, allocation, balance, consumption, event, pointers, stock};
 use crate::support::{Answer, Service};
 
-use super::{alone, ask, connect, follow, point_of, questions, run, with_stock};
+use super::{alone, ask, follow, point_of, questions, run, with_stock};
 
 /// The answer of a question about a point that is refused.
 async fn refused(service: &Service, as_of: Value) -> Value {
@@ -190,7 +191,13 @@ async fn one_s_own_event_can_be_asked_about_at_once_while_others_write() {
                         "organizationId": "usmf", "productId": product, "dimensions": crate::requests::red(),
                         "groups": crate::requests::groups(&path), "asOf": event_id,
                     });
-                    let found = service.post("allocation/query", body).await;
+                    let asked = std::time::Instant::now();
+                    let mut found = service.post("allocation/query", body.clone()).await;
+                    // Where the machine is so busy that another's batch hangs for the second that is waited.
+                    if found.status == 503 {
+                        assert!(asked.elapsed() >= std::time::Duration::from_secs(1), "{}", found.text);
+                        found = Client::new(&service.base).settle("allocation/query", &body).await;
+                    }
                     assert_eq!(found.status, 200, "{}", found.text);
                     let found = found.json()[0]["quantities"]["@iv"].clone();
                     let named = json!({
@@ -211,8 +218,11 @@ async fn one_s_own_event_can_be_asked_about_at_once_while_others_write() {
             reached = settled(&mut connection, reached, source).await;
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+        reached
     };
-    tokio::join!(all(buyers), following);
+    let (_, reached) = tokio::join!(all(buyers), following);
+    // If nothing had been settled while it followed.
+    settled(&mut connection, reached, Source::Ledger).await;
     assert!(super::snapshots(&mut connection, "P0").await > 0);
     service.verify().await;
     std::sync::Arc::into_inner(service).unwrap().stop().await;
@@ -229,7 +239,7 @@ async fn settled(connection: &mut sqlx::PgConnection, reached: i64, source: Sour
 #[tokio::test]
 async fn a_point_is_told_of_when_nothing_can_come_before_it_any_more() {
     let service = with_stock(10).await;
-    let mut connection = connect(&service).await;
+    let mut connection = alone(&service).await;
     let mut slow = sqlx::Connection::begin(&mut connection).await.unwrap();
     let early = "INSERT INTO ledger (environment_id, organization_id, product_id, id, operation, dimensions,
                                      configuration_version, version, received_at, outcome)

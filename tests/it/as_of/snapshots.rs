@@ -53,7 +53,9 @@ async fn the_service_takes_snapshots_and_takes_them_again_where_they_are_gone() 
     assert_eq!(ask(&service, "test", &questions()[4], Some(point.clone())).await.text, before);
     post(&service, "second", EVENTS_MIN).await;
     more += until_there_are(4, &service, &mut connection).await;
-    assert_eq!(longest_gap(&mut connection).await, EVENTS_MIN as i64);
+    // Where it was followed before all of it was settled, the first three are replayed and the last is a copy.
+    let longest = longest_gap(&mut connection).await as u64;
+    assert!((EVENTS_MIN..=EVENTS_MIN + 10 + more).contains(&longest), "{longest}");
     assert_eq!(service.verify().await as u64, EVENTS_MIN * 4 + 10 + more);
     service.stop().await;
 }
@@ -61,7 +63,7 @@ async fn the_service_takes_snapshots_and_takes_them_again_where_they_are_gone() 
 /// Waits until all that was committed was followed.
 async fn until_followed(connection: &mut PgConnection) {
     let last = last_event(connection).await;
-    let reached = "SELECT reached_event_id FROM follower WHERE name = 'snapshots'";
+    let reached = "SELECT coalesce(max(reached_event_id), 0) FROM follower WHERE name = 'snapshots'";
     eventually("all is followed", async || {
         sqlx::query_scalar::<_, i64>(reached).fetch_one(&mut *connection).await.unwrap() == last
     })
@@ -79,6 +81,27 @@ async fn until_there_are(count: i64, service: &Service, connection: &mut PgConne
         post(service, &format!("more {count} {more}"), 1).await;
     }
     panic!("there are not {count} snapshots");
+}
+
+/// Who follows takes what is settled by then, of a bulk maybe a part.
+#[tokio::test]
+async fn what_is_not_noted_any_more_is_counted_and_not_left_without() {
+    let service = Service::start().await;
+    service.configure(bicycles()).await;
+    let mut connection = alone(&service).await;
+    for index in 0..12 {
+        service.grant("onhand", stock(&format!("{index}"), 1)).await;
+    }
+    // Every fourth is due, and what is noted of those between gets lost again and again.
+    for (after, until, expected) in
+        [(0, 3, &[][..]), (3, 4, &[4]), (4, 6, &[4]), (6, 7, &[4]), (7, 9, &[4, 8])]
+    {
+        run(&mut connection, "DELETE FROM snapshot_due").await;
+        follow_by(&mut connection, (after, until), Source::Books, 4).await;
+        let taken = sqlx::query_scalar::<_, i64>("SELECT event_id FROM snapshot ORDER BY event_id");
+        assert_eq!(taken.fetch_all(&mut connection).await.unwrap(), expected, "up to {until}");
+    }
+    service.stop().await;
 }
 
 /// The more a product has, the fewer snapshots it gets: no event pays for more than one entry.
@@ -207,7 +230,8 @@ async fn a_copy_of_the_books_that_lacks_an_event_which_commits_late_is_not_kept(
         let ((), answer) = tokio::join!(
             async {
                 let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN
-                               (SELECT pid FROM pg_locks WHERE relation = 'ledger'::regclass AND mode = 'RowExclusiveLock')";
+                               (SELECT pid FROM pg_locks WHERE relation = 'ledger'::regclass AND mode = 'RowExclusiveLock'
+                                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
                 eventually("it waits", async || {
                     sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.unwrap() > 0
                 })

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::requests::stock;
 use crate::support::Service;
 
-use super::{ask, connect, follow, point_of, questions, run};
+use super::{alone, ask, follow, point_of, questions, run};
 
 /// Every event with the seconds at which it was received.
 async fn received(connection: &mut PgConnection) -> Vec<(i64, i64)> {
@@ -43,16 +43,7 @@ async fn a_time_means_the_last_event_that_was_received_up_to_it() {
     for index in 0..24 {
         service.grant("onhand", stock(&format!("event {index}"), 1)).await;
     }
-    let mut connection = connect(&service).await;
-    // Whoever follows the ledger with the service has cut it: then nothing of it changes here.
-    crate::support::eventually("the ledger is cut", async || {
-        let last: Option<i64> = sqlx::query_scalar("SELECT max(last_event_id) FROM ledger_piece")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        last == Some(24)
-    })
-    .await;
+    let mut connection = alone(&service).await;
     // In order; then with clocks that differ by up to a minute, one of them in the far past.
     for (what, offset) in [
         ("in order", "event_id * 10"),
@@ -91,7 +82,7 @@ async fn what_was_erased_is_stepped_over() {
     for index in 0..9 {
         service.grant("onhand", stock(&format!("event {index}"), 1)).await;
     }
-    let mut connection = connect(&service).await;
+    let mut connection = alone(&service).await;
     run(&mut connection, "TRUNCATE ledger_piece; UPDATE ledger SET received_at = '2020-01-01Z'::timestamptz + event_id * interval '1 second';
         INSERT INTO ledger_piece SELECT min(event_id), max(event_id), 3, min(received_at) FROM ledger GROUP BY (event_id - 1) / 3;
         DELETE FROM ledger WHERE event_id IN (4, 5, 7, 8, 9)").await;
