@@ -9,6 +9,7 @@ use std::process::{Command as StdCommand, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -64,6 +65,7 @@ impl Server {
             .ssl_mode(PgSslMode::Disable)
             .application_name("ringfence")
             .options([("synchronous_commit", "on")])
+            .disable_statement_logging()
     }
 
     /// The server itself, with settings that no file of the cluster can override.
