@@ -8,6 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::MissedTickBehavior;
 
 use crate::domain::access::Scope;
 use crate::domain::history::Filter;
@@ -304,6 +305,8 @@ impl Stream {
     /// Writes what happens.
     async fn follow(&mut self, mut listener: Receiver<Arc<Chunk>>, writer: &mut Writer) -> Result<(), End> {
         let mut heartbeat = tokio::time::interval(self.app.limits.heartbeat_time);
+        // Who was held up tells once that nothing happened.
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is at once.
         heartbeat.tick().await;
         loop {

@@ -87,11 +87,11 @@ export async function assertFits(page, { width }) {
   assert.deepEqual(found, { page: 0, scrolling: [], out: [] });
 }
 
-/** Sends to the API; answers status and text. */
+/** Sends to the API; answers status, headers and text. */
 export async function send(method, path, body, { base = BASE, key } = {}) {
   const headers = { "content-type": "application/json", ...(key && { authorization: `Bearer ${key}` }) };
   const answer = await fetch(`${base}/api/environment/demo/${path}`, { method, headers, ...(body && { body: JSON.stringify(body) }) });
-  return { status: answer.status, text: await answer.text() };
+  return { status: answer.status, headers: answer.headers, text: await answer.text() };
 }
 
 /** Sends what must be done. */

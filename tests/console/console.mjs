@@ -36,13 +36,13 @@ test("a sale moves the bars, an alert appears, and a reallocation made in the pa
     const [consumed, left] = [...bar.children].map((part) => part.getBoundingClientRect().width);
     return Math.abs(consumed / (consumed + left) - 0.9) < 0.02;
   });
+  // What is said is gone again after a while.
+  await until(page, "the alert is said", () => document.getElementById("said").textContent.includes("Alert low"));
+  await until(page, "the alert is listed", () => document.querySelector("#alerts .alert strong")?.textContent === "low");
+  await until(page, "the alert is at its row", () => [...document.querySelectorAll("#rows tr")].some((row) => row.querySelector(".label").textContent === "VIP" && !row.querySelector(".badge").hidden));
   await until(page, "the rate of the last hour is shown", () => Number(document.getElementById("total-rate").textContent) > 100);
   await until(page, "the sparkline is drawn", () => document.querySelector("#spark-rate .line").getAttribute("d").startsWith("M"));
   await until(page, "it is told when the stock runs out", () => /^in \d|^in under/.test([...document.querySelectorAll("#rows tr")].find((row) => row.querySelector(".label").textContent === "VIP").querySelector(".runsout").textContent));
-
-  await until(page, "the alert is listed", () => document.querySelector("#alerts .alert strong")?.textContent === "low");
-  await until(page, "the alert is at its row", () => [...document.querySelectorAll("#rows tr")].some((row) => row.querySelector(".label").textContent === "VIP" && !row.querySelector(".badge").hidden));
-  await until(page, "the alert is said", () => document.getElementById("said").textContent.includes("Alert low"));
   await assertAccessible(page);
 
   await page.click("#alerts .alert button:not(.link)");
@@ -161,6 +161,9 @@ test("names are text, whatever they say", async () => {
 test("the address has the view, and the history its filters", async () => {
   const page = await open(of(PRODUCT));
   await until(page, "the history is shown", () => document.getElementById("history").children.length > 10);
+  // Until the tree is there, which is above, what is clicked at may move away.
+  await untilRow(page, "VIP", "left", "42");
+  await untilLive(page);
   await page.click(".filters summary");
   await page.select('#filters [name="operation"]', "consume");
   await page.type('#filters [name="group.channel"]', "Web");
@@ -212,6 +215,14 @@ test("the address has the view, and the history its filters", async () => {
   await close(page);
 });
 
+/** The answers to a page that has read its history so often. */
+async function untilRead(page, count) {
+  const reads = page.asked.filter((request) => request.url().includes("/events?"));
+  const missing = Array.from({ length: count - reads.length }, () => page.waitForResponse((answer) => answer.url().includes("/events?")));
+  await Promise.all([...missing, ...reads.map((request) => request.response() ?? page.waitForResponse((answer) => answer.request() === request))]);
+  return page.asked.filter((request) => request.url().includes("/events?")).map((request) => request.response());
+}
+
 test("older events are read at request", async () => {
   for (let number = 0; number < 60; number++) await stock("Spoke", RED, 1);
   const page = await open(of("Spoke"));
@@ -220,7 +231,10 @@ test("older events are read at request", async () => {
   await page.focus("#older");
   await press(page, "Enter");
   await untilRows(60);
+  // The newest are read once more after a second, which says nothing of what was read since.
+  for (const read of await untilRead(page, 3)) assert.equal(read.status(), 200);
   assert.equal(await page.$eval("#older", (older) => older.hidden), true);
+  assert.equal(await page.$$eval("#history tr", (rows) => rows.length), 60);
   assert.equal(await page.evaluate(() => document.activeElement.closest("tr")?.rowIndex), 51);
   await close(page);
 });
@@ -387,6 +401,9 @@ test("of more alerts than are listed none is said to be cleared that is open", a
   await close(own);
 
   for (let number = count; number < more; number++) await allocate(product, RED, { channel: `C${number}` }, 1);
+  // The page asks for those of other products now and then.
+  const openAlerts = async () => JSON.parse((await send("GET", "alerts?state=open&limit=1000")).text).filter((alert) => alert.productId === product);
+  while ((await openAlerts()).length < more - 1) await new Promise((resolve) => setTimeout(resolve, 200));
   const other = await open(of("CityBike"));
   await until(other, "there are more than are read", () => document.getElementById("more-alerts").textContent === "More are open than are listed here.");
   assert.equal(await other.$$eval("#alerts .alert", (all) => all.length), 100);

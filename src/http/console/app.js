@@ -8,7 +8,7 @@
 //               what the service proposes
 //   api.js      the API · decimal.js exact decimals · dom.js elements
 
-import { addressOf, ask, refresher } from "./api.js";
+import { addressOf, ask, ofGroups, refresher } from "./api.js";
 import { alertKey, readAlerts, sayChanges, showAlerts } from "./alerts.js";
 import { everyRow, readBalances, readBooks } from "./books.js";
 import { findProducts, listProducts, offer, offerProducts, ofPartition, readAddress, writeAddress } from "./choice.js";
@@ -203,11 +203,17 @@ async function show(wanted) {
 function listen() {
   view.stop();
   if (document.hidden || !view.choice.configuration || !view.choice.product) return;
+  const isNarrowed = ofGroups(view.choice.caller).length > 0;
   let lagging;
   const onEvent = () => {
     refreshAll();
     clearTimeout(lagging);
-    lagging = setTimeout(() => (refreshFigures(), refreshAlerts()), LAG_MS);
+    lagging = setTimeout(() => {
+      refreshFigures();
+      refreshAlerts();
+      // Where something of its groups is, a narrowed key is told by what is counted.
+      if (isNarrowed) refreshBooks();
+    }, LAG_MS);
   };
   view.stop = follow(view.choice, { onEvent, onAlert: refreshAlerts, onState: showState });
 }

@@ -47,11 +47,12 @@ export class History {
     return Object.fromEntries(given.map(([name, value]) => [name, ["from", "to"].includes(name) ? new Date(value).toISOString() : value]));
   }
 
-  async #read(address) {
+  /** Reads a page; null where it is not wanted any more: older ones were asked for, or another choice. */
+  async #read(address, isFirst) {
     const { choice } = this;
     try {
       const { found, next } = await ask(address);
-      if (choice !== this.choice) return null;
+      if (choice !== this.choice || (isFirst && this.isPaged)) return null;
       this.next = next;
       byId("older").hidden = !next;
       return found;
@@ -65,9 +66,8 @@ export class History {
     const { choice } = this;
     // Groups of the filters go before those of the caller.
     const parameters = { ...Object.fromEntries(ofProduct(choice)), ...choice.place, ...choice.filters, order: "newest", limit: PAGE };
-    const events = await this.#read(addressOf(choice.environment, "events", Object.entries(parameters)));
-    if (!events) return choice !== this.choice;
-    if (this.isPaged) return true;
+    const events = await this.#read(addressOf(choice.environment, "events", Object.entries(parameters)), true);
+    if (!events) return choice !== this.choice || this.isPaged;
     write(byId("history-note"), events.length ? "" : this.next ? "None of the latest; there may be older ones." : "Nothing happened that these filters let through.");
     // An event never changes: its row stays, and so does the focus in it.
     const drawn = new Map([...byId("history").children].map((row) => [row.dataset.event, row]));
@@ -80,7 +80,7 @@ export class History {
 
   async #older() {
     this.isPaged = true;
-    const events = await this.#read(this.next);
+    const events = await this.#read(this.next, false);
     const rows = (events ?? []).map(rowOf);
     byId("history").append(...rows);
     rows[0]?.querySelector("button").focus();
