@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::process::{Program, ringfence, run, run_ringfence};
 use super::requests::{JSON, all, problem, stock};
-use super::support::{Answer, Service, bicycles, database, service_url, url};
+use super::support::{Answer, Service, bicycles, database, eventually, service_url, url};
 
 /// Does a statement that the service would not do.
 pub async fn execute(database: &PgConnectOptions, statement: &str) {
@@ -104,7 +104,7 @@ async fn only_a_key_is_let_in_and_whatever_is_no_key_is_told_how() {
     assert_eq!(service.send(Method::GET, path, &[("authorization", &right)], "").await.status, 200);
     // What tells nothing of anybody's stock is open.
     for open in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs/", "/problems/unauthenticated"] {
-        assert_eq!(service.get(open).await.status, 200, "{open}");
+        eventually(open, async || service.get(open).await.status == 200).await;
     }
     service.stop().await;
 }
@@ -165,7 +165,7 @@ async fn nothing_is_done_for_a_key_once_its_revocation_is_answered() {
     let takers = (0..8).map(|worker| take(Arc::clone(&two), taker.clone(), worker, Arc::clone(&revoked)));
     let takers: Vec<_> = takers.collect();
     let takers = tokio::spawn(all(takers));
-    super::support::eventually("a few are done", async || {
+    eventually("a few are done", async || {
         let events = one.with_key(
             &admin,
             Method::POST,
@@ -216,7 +216,7 @@ async fn a_key_expires_while_it_is_in_memory_too() {
     assert_eq!(ask(&service, &reader).await, 200);
     execute(
         &service.database,
-        "UPDATE api_key SET expires_at = CASE role WHEN 'reader' THEN now() ELSE now() + interval '2 s' END
+        "UPDATE api_key SET expires_at = CASE role WHEN 'reader' THEN now() ELSE now() + interval '5 s' END
          WHERE role IN ('reader', 'stock')",
     )
     .await;
@@ -224,7 +224,7 @@ async fn a_key_expires_while_it_is_in_memory_too() {
     assert!(problem(&expired, "unauthenticated")["detail"].as_str().unwrap().contains("expired"));
     let granted = service.with_key(&short, Method::POST, "onhand", stock("in time", 1)).await;
     assert_eq!(granted.status, 200, "{}", granted.text);
-    super::support::eventually("the key has expired", async || {
+    eventually("the key has expired", async || {
         service.with_key(&short, Method::POST, "onhand", stock("in time", 1)).await.status == 401
     })
     .await;
@@ -243,7 +243,8 @@ async fn a_flood_of_wrong_keys_does_not_shut_out_the_right_one() {
                 let letters: String =
                     [worker, worker / 26, count, count / 26, 1, 2, 3, 4].into_iter().map(letter).collect();
                 let wrong = format!("rf_{letters}_{}", "A".repeat(43));
-                assert_eq!(ask(&service, &wrong).await, 401);
+                // Wrong ones wait for each other, and a busy machine may have them wait too long.
+                assert!([401, 503].contains(&ask(&service, &wrong).await));
             }
         }
     });

@@ -60,9 +60,9 @@ impl Tenants {
         let mut connection =
             <sqlx::PgConnection as sqlx::Connection>::connect_with(&self.service.database).await.unwrap();
         eventually("everything is followed", async || {
-            let reached = "SELECT coalesce(min(reached_event_id), 0) FROM follower";
-            let reached: i64 = sqlx::query_scalar(reached).fetch_one(&mut connection).await.unwrap();
-            reached >= event_id
+            let followed = "SELECT count(*) = 3 AND coalesce(min(reached_event_id), 0) >= $1 FROM follower";
+            let followed = sqlx::query_scalar(followed).bind(event_id);
+            followed.fetch_one(&mut connection).await.unwrap()
         })
         .await;
     }

@@ -72,13 +72,14 @@ async fn warned(database: &PgConnectOptions) -> Vec<&'static str> {
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database];
     let served = Program::start_as_anybody(ringfence(&serve)).await;
-    let (started, of) = (served.log(), |log: &str| {
+    let of = |log: &str| {
         let warned = ["row-level security", "pg_read_all_stats"].into_iter();
         warned.filter(|what| log.matches(what).count() == 1).collect::<Vec<_>>()
-    });
-    served.stop().await;
-    assert_eq!(of(&checked.stderr), of(&started), "{}", checked.stderr);
-    of(&started)
+    };
+    let mut started = Vec::new();
+    served.stop_with(|log| started = of(log)).await;
+    assert_eq!(of(&checked.stderr), started, "{}", checked.stderr);
+    started
 }
 
 #[tokio::test]

@@ -12,15 +12,16 @@ use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use super::load::{Client, consume};
 use super::process::{DataDir, Program, run_ringfence, signal};
 use super::requests::{allocation, event, problem, stock, without};
-use super::support::{Service, bicycles, database, eventually};
+use super::support::{Service, database, eventually};
 
 /// A service with some stock, and a connection to its database.
-async fn service() -> (Service, PgConnection) {
+async fn service(limits: &[&str]) -> (Service, PgConnection) {
     let database = database().await;
     let connection = PgConnection::connect_with(&database).await.unwrap();
-    let service = Service::start_on(database, &["--shards", "1", "--round-trip-max-ms", "500"]).await;
-    assert_eq!(service.configure(bicycles()).await.status, 200);
-    service.grant("onhand", stock("stock", 10)).await;
+    let service = Service::start_on(database, &[&["--shards", "1"], limits].concat()).await;
+    let client = Client::new(&service.base);
+    client.configure().await;
+    client.done("onhand", stock("stock", 10)).await;
     (service, connection)
 }
 
@@ -32,15 +33,19 @@ async fn backends(connection: &mut PgConnection) -> BTreeSet<i32> {
 
 #[tokio::test]
 async fn a_server_that_takes_no_writes_is_not_asked_either() {
-    let (service, mut connection) = service().await;
+    let (service, mut connection) = service(&["--round-trip-max-ms", "500"]).await;
     // As a follower is, and for every connection that is made from now on.
     let name = service.database.get_database().unwrap();
     let to_rest = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     connection.execute(AssertSqlSafe(to_rest)).await.unwrap();
-    for pid in backends(&mut connection).await {
-        sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&mut connection).await.unwrap();
-    }
-    eventually("they are gone", async || backends(&mut connection).await.is_empty()).await;
+    eventually("those of before are gone", async || {
+        let backends = backends(&mut connection).await;
+        for pid in &backends {
+            sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&mut connection).await.unwrap();
+        }
+        backends.is_empty()
+    })
+    .await;
     let code = "database-unavailable";
     service.refuse("allocation/allocate", allocation("a", "Online", 8), code).await;
     service.refuse("allocation/query", without(event("", json!({})), "id"), code).await;
@@ -50,8 +55,8 @@ async fn a_server_that_takes_no_writes_is_not_asked_either() {
 
     let back = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     connection.execute(AssertSqlSafe(back)).await.unwrap();
-    service.grant("allocation/allocate", allocation("a", "Online", 8)).await;
-    assert_eq!(service.get("/readyz").await.status, 200);
+    Client::new(&service.base).done("allocation/allocate", allocation("a", "Online", 8)).await;
+    eventually("it is ready", async || service.get("/readyz").await.status == 200).await;
     // A reader that went back a moment before it was cut off is not asked whether it lives: whoever has it
     // asks once more.
     eventually("queries are answered", async || service.get(on_hand).await.status == 200).await;
@@ -64,7 +69,7 @@ async fn a_connection_on_which_nothing_can_be_written_any_more_is_given_up() {
     // What a server says that came to follow another, and one that knows no serializable
     // transactions because it always did.
     for code in ["25006", "0A000"] {
-        let (service, mut connection) = service().await;
+        let (service, mut connection) = service(&[]).await;
         let refuse = format!(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
                $$ BEGIN RAISE EXCEPTION 'not here' USING ERRCODE = '{code}'; END $$;
@@ -109,8 +114,15 @@ async fn neither_a_repeat_nor_the_history_tells_of_an_event_that_a_failover_coul
         connection.fetch_optional(waits).await.unwrap().is_some()
     })
     .await;
+    // Where the machine is busy, an answer of 503 alone could tell that it was not even sent.
     let body = consume("1", "Bike", 1);
-    assert_eq!(client.post("allocation/consume", &body).await.unwrap().status, 503);
+    eventually("its commit waits for the follower", async || {
+        assert_eq!(client.post("allocation/consume", &body).await.unwrap().status, 503);
+        let waits = "SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)
+                     WHERE wait_event = 'SyncRep' AND relation = 'ledger'::regclass AND mode = 'RowExclusiveLock'";
+        connection.fetch_optional(waits).await.unwrap().is_some()
+    })
+    .await;
 
     let postmaster = dir.postmaster().unwrap();
     signal("KILL", postmaster);

@@ -23,6 +23,19 @@ impl Service {
         answer.json().as_array().unwrap().clone()
     }
 
+    /// The ids of what a question finds, page by page: a search that takes long ends with what it has.
+    pub async fn all_named(&self, query: &str) -> Vec<String> {
+        let mut page = Some(query.to_owned());
+        let mut found = Vec::new();
+        while let Some(query) = page {
+            let answer = self.get(&format!("{EVENTS}?{query}")).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            found.extend(names(answer.json().as_array().unwrap()));
+            page = next(&answer);
+        }
+        found
+    }
+
     /// The ids of a list's events.
     pub async fn named(&self, query: &str) -> Vec<String> {
         names(&self.events(query).await)
@@ -364,7 +377,7 @@ async fn a_range_is_found_by_its_time_among_many_events() {
         };
         let range = format!("{}&to={}", time(from), time(to));
         for query in ["", "organizationId=usmf&productId=Bike"] {
-            let found = service.named(&format!("{query}&limit=1000&from={range}")).await;
+            let found = service.all_named(&format!("{query}&limit=1000&from={range}")).await;
             assert_eq!(found, expected, "{from} to {to}");
         }
     }
@@ -385,14 +398,7 @@ async fn few_of_many_are_found_page_by_page_however_far_apart() {
     connection.close().await.unwrap();
     let expected = ["e20011", "e40022", "e60033", "e80044"];
     for query in ["actor=ann", "actor=ann&organizationId=usmf&productId=Bike"] {
-        let mut page = Some(format!("{query}&limit=1"));
-        let mut found = Vec::new();
-        while let Some(query) = page {
-            let answer = service.get(&format!("{EVENTS}?{query}")).await;
-            found.extend(names(answer.json().as_array().unwrap()));
-            page = next(&answer);
-        }
-        assert_eq!(found, expected);
+        assert_eq!(service.all_named(&format!("{query}&limit=1")).await, expected);
         assert_eq!(names(&service.lines(query).await), expected);
         let mut newest = names(&service.lines(&format!("{query}&order=newest")).await);
         newest.reverse();
@@ -434,7 +440,7 @@ async fn among_a_thousand_times_as_many_of_others_each_exchange_is_short() {
             .unwrap();
         whole = whole.min(begun.elapsed());
     }
-    let limit = (whole.as_millis() / 5).to_string();
+    let limit = (whole.as_millis() / 5).max(10).to_string();
     let service = Service::start_on(database, &["--round-trip-max-ms", &limit]).await;
     let first: Vec<String> = (1..=OWN).map(|i| format!("e{i}")).collect();
     let last: Vec<String> = (ALL - OWN + 1..=ALL).map(|i| format!("e{i}")).collect();

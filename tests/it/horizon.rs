@@ -96,8 +96,14 @@ async fn it_does_not_wait_for_whoever_came_later_or_does_not_write_to_the_ledger
     let mut second = connect(&database).await;
     let mut open = first.begin().await.unwrap();
     let hangs = insert(&mut open, "hangs").await;
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut reader).await.unwrap();
     let (reached, next) = tokio::join!(horizon.read(&mut reader, LONG), async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        eventually("it has looked who writes", async || {
+            let looked =
+                "SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'idle' AND query LIKE '%pg_locks%'";
+            sqlx::query(looked).bind(pid).fetch_optional(&mut quick).await.unwrap().is_some()
+        })
+        .await;
         let mut next = second.begin().await.unwrap();
         insert(&mut next, "next").await;
         open.commit().await.unwrap();

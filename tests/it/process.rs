@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::is_owner_s;
+use crate::support::{is_owner_s, patiently};
 use crate::trust::scale;
 
 /// Longest that the program may take to start or to end; a bound, not an expectation. In the long
@@ -80,9 +80,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it on a free port.
+    /// Starts it on a free port, patient where it is not told otherwise.
     pub async fn serve(arguments: &[&str]) -> Program {
-        let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], &*patiently(arguments)].concat();
         Program::start(ringfence(&arguments)).await
     }
 

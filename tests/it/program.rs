@@ -206,7 +206,12 @@ async fn half_sent(base: &str, id: &str) -> (TcpStream, String) {
 async fn the_first_signal_drains_and_the_second_ends_at_once() {
     let database = database().await;
     let url = service_url(&database);
-    let program = Program::serve(&["--database-url", &url]).await;
+    // It would wait for what is half sent for longer than the test does.
+    let mut arguments = vec!["--database-url", &url];
+    for time in ["--body-time-max-ms", "--drain-time-max-ms", "--request-time-max-ms"] {
+        arguments.extend([time, "600000"]);
+    }
+    let program = Program::serve(&arguments).await;
     let client = Client::new(&program.base);
     client.configure().await;
     client.allocate_all("Bike", 10).await;
@@ -225,16 +230,7 @@ async fn the_first_signal_drains_and_the_second_ends_at_once() {
     let ended = program.end().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
-    // It would wait for this request for longer than the test does.
-    let program = Program::serve(&[
-        "--database-url",
-        &url,
-        "--body-time-max-ms",
-        "600000",
-        "--drain-time-max-ms",
-        "600000",
-    ])
-    .await;
+    let program = Program::serve(&arguments).await;
     let client = Client::new(&program.base);
     assert_eq!(client.balance("Bike").await, (5, 5));
     let open = half_sent(&program.base, "never").await;

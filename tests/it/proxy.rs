@@ -30,6 +30,8 @@ fn tells_balances(answer: &[u8]) -> bool {
 pub struct Proxy {
     /// The database, through the line.
     pub database: PgConnectOptions,
+    /// The database, past the line.
+    pub direct: PgConnectOptions,
     line: watch::Sender<Line>,
     connections: Arc<AtomicUsize>,
     unheard: Arc<AtomicUsize>,
@@ -61,7 +63,8 @@ impl Proxy {
             .username(database.get_username())
             .database(database.get_database().unwrap())
             .ssl_mode(PgSslMode::Disable);
-        Proxy { database: options, line, connections: counted, unheard }
+        let direct = database.clone();
+        Proxy { database: options, direct, line, connections: counted, unheard }
     }
 
     pub fn set(&self, line: Line) {

@@ -68,9 +68,10 @@ async fn a_key_that_sends_too_much_is_told_when_to_come_again_and_others_go_on()
         inbound(&service, &other).await == json!(taken + 1)
     })
     .await;
-    // Whether it is up is asked without end.
-    for path in ["/healthz", "/readyz", "/metrics"].iter().cycle().take(30) {
-        assert_eq!(service.get(path).await.status, 200, "{path}");
+    // Whether it is up is asked without end; where the database takes long, it is not ready.
+    for (path, other) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 200)].iter().cycle().take(30) {
+        let status = service.get(path).await.status;
+        assert!([200, *other].contains(&status), "{path}: {status}");
     }
     service.stop().await;
 }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::contract::{document, properties, resolve};
-use super::support::{Answer, Service, bicycles};
+use super::support::{Answer, Service, bicycles, eventually};
 
 /// The properties that a reader takes, as it says when it gets another.
 pub async fn accepted(service: &Service, path: &str) -> BTreeSet<String> {
@@ -35,6 +35,8 @@ fn listed(problem: &Value) -> BTreeSet<String> {
 #[tokio::test]
 async fn it_says_that_it_is_up_and_can_serve() {
     let service = Service::start().await;
+    // To look whether it can takes a second at most, and a busy machine may need more.
+    eventually("it is ready", async || service.get("/readyz").await.status == 200).await;
     for path in ["/healthz", "/readyz"] {
         let answer = service.get(path).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"status":"ok"}"#));

@@ -122,12 +122,20 @@ pub fn url(options: &PgConnectOptions) -> String {
     options.to_url_lossy().to_string()
 }
 
-/// The settings that a command line gives, beyond the database and the address.
+/// Arguments with those of a service that does not give up because the machine stands still for a moment, but for
+/// what they say themselves.
+pub fn patiently<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let times = [["--round-trip-max-ms", "60000"], ["--request-time-max-ms", "60000"]];
+    let more = times.into_iter().filter(|[name, _]| !arguments.contains(name)).flatten();
+    more.chain(arguments.iter().copied()).collect()
+}
+
+/// The settings that a command line gives, beyond the database, the address, and patience.
 pub fn settings(database: &PgConnectOptions, arguments: &[&str]) -> Serve {
     use clap::Parser;
     let url = url(database);
     let fixed = ["ringfence", "serve", "--listen", "127.0.0.1:0", "--database-url", &url];
-    match Cli::parse_from(fixed.iter().chain(arguments)).action {
+    match Cli::parse_from([&fixed[..], &patiently(arguments)].concat()).action {
         Action::Serve(settings) => *settings,
         other => panic!("{other:?} is not serve"),
     }
@@ -239,16 +247,14 @@ pub fn bicycles() -> Value {
     })
 }
 
-/// Waits until something is the case.
-pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
-    within(Duration::from_secs(30), what, holds).await;
-}
+/// Longest that something may take to be the case; a bound, not an expectation.
+const EVENTUALLY_MAX: Duration = Duration::from_secs(30);
 
-/// Waits until something is the case that must soon be.
-pub async fn within(time: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + time;
+/// Waits until something is the case.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + EVENTUALLY_MAX;
     while !holds().await {
-        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {EVENTUALLY_MAX:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -152,21 +152,26 @@ async fn it_is_served_to_a_client_that_knows_the_authority_and_who_says_nothing_
     let authority = Authority::new();
     authority.sign("one");
     let (cert, key) = (authority.path("one.pem"), authority.path("one.key"));
-    let settings = ["--tls-cert", &cert, "--tls-key", &key, "--head-time-max-ms", "500"];
-    let service = Service::start_on(database().await, &settings).await;
+    let settings = ["--tls-cert", &cert, "--tls-key", &key];
+    let database = database().await;
+    let service = Service::start_on(database.clone(), &settings).await;
     let address = service.base.strip_prefix("https://").unwrap().to_owned();
-    let mut silent = TcpStream::connect(&address).await.unwrap();
     for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
         let body = curl(&authority, version, &format!("{}/healthz", service.base));
         assert_eq!(body, r#"{"status":"ok"}"#, "{version:?}");
     }
     // Who does not speak TLS is not answered.
     assert_eq!(curl(&authority, &[], &format!("http://{address}/healthz")), "");
+    let _half_open = TcpStream::connect(&address).await.unwrap();
+    service.stop().await;
+
     // The service closes, not we.
+    let settings = [&settings[..], &["--head-time-max-ms", "500"]].concat();
+    let service = Service::start_on(database, &settings).await;
+    let mut silent = TcpStream::connect(service.base.strip_prefix("https://").unwrap()).await.unwrap();
     let mut nothing = Vec::new();
     let _ = silent.read_to_end(&mut nothing).await;
     assert!(nothing.is_empty());
-    let _half_open = TcpStream::connect(&address).await.unwrap();
     service.stop().await;
 }
 
@@ -243,15 +248,18 @@ async fn new_certificates_are_taken_over_under_load_and_broken_ones_are_told_and
     };
     authority.install("two");
     in_force("two").await;
-    // By looking alone, each but the first would take a whole two seconds.
-    let begun = Instant::now();
-    for name in ["one", "two", "one", "two", "one", "two"] {
+    // By looking alone, each but the first would take a whole two seconds, however quick the machine is.
+    let mut quickest = Duration::MAX;
+    for (round, name) in ["one", "two", "one", "two", "one", "two"].into_iter().enumerate() {
+        let begun = Instant::now();
         authority.install(name);
         signal("HUP", program.pid);
         in_force(name).await;
+        if round > 0 {
+            quickest = quickest.min(begun.elapsed());
+        }
     }
-    let taken = begun.elapsed();
-    assert!(taken < Duration::from_secs(10), "{taken:?}");
+    assert!(quickest < Duration::from_secs(1), "{quickest:?}");
     fs::write(&cert, "no certificate\n").unwrap();
     // Two looks at the files.
     let until = Instant::now() + Duration::from_secs(5);

@@ -130,6 +130,9 @@ async fn what_is_not_to_be_recorded_is_not_sent() {
     let refused = consumption("c", "Online/VIP", 5000);
     let header = traceparent(77, "01");
     assert_eq!(send_in(&service, &header, "allocation/consume", refused).await.status, 409);
+    // What comes last is there, so what is not there when it has stopped was not to be sent.
+    let last = format!("{:032x}", 77);
+    eventually("the last is sent", async || !collector.spans_of(&last).is_empty()).await;
     service.stop().await;
     // Whatever waited was sent when the service stopped: those that come without a trace of their own
     // are all recorded here, and of the others those that say so.
@@ -140,7 +143,7 @@ async fn what_is_not_to_be_recorded_is_not_sent() {
     let put = "PUT /api/environment/{environmentId}/configuration";
     assert_eq!(spans.iter().filter(|span| span.text("name") == put).count(), 1, "{spans:#?}");
     // Nothing is committed of what is refused.
-    let refused = collector.spans_of(&format!("{:032x}", 77));
+    let refused = collector.spans_of(&last);
     let request = only(&refused, "POST /api/environment/{environmentId}/allocation/consume");
     assert_eq!(request.attribute("http.response.status_code"), "409");
     assert!(refused.iter().all(|span| span.text("name") != "commit"), "{refused:#?}");

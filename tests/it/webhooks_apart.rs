@@ -13,11 +13,12 @@ use super::support::{database, eventually, service_url};
 const PRODUCTS: usize = 12;
 /// Each is filled and emptied so often: an alert opens and closes.
 const ROUNDS: usize = 3;
-const QUICK: [&str; 5] =
-    ["--allow-private-webhooks", "--webhook-time-max-ms", "1000", "--webhook-retry-ms", "20"];
 
-async fn instance(url: &str) -> Program {
-    Program::serve(&[&["--database-url", url], &QUICK[..]].concat()).await
+/// An instance that waits so long for a receiver.
+async fn instance(url: &str, time_max_ms: &str) -> Program {
+    let webhooks = ["--allow-private-webhooks", "--webhook-retry-ms", "20"];
+    let arguments = ["--database-url", url, "--webhook-time-max-ms", time_max_ms];
+    Program::serve(&[&arguments[..], &webhooks].concat()).await
 }
 
 /// An environment that watches for what is empty, and tells a receiver.
@@ -80,7 +81,8 @@ async fn two_instances_deliver_each_message_once_and_in_order() {
     let database = database().await;
     let url = service_url(&database);
     let receiver = Receiver::start().await;
-    let programs = [instance(&url).await, instance(&url).await];
+    // What a busy machine answers late is not sent again.
+    let programs = [instance(&url, "60000").await, instance(&url, "60000").await];
     let client = watched(&programs[0].base, &receiver).await;
     for round in 0..ROUNDS {
         run(&client, round).await;
@@ -99,7 +101,7 @@ async fn an_instance_that_is_killed_between_sending_and_recording_loses_nothing(
     let url = service_url(&database);
     // The first message of each product is taken, but nobody is told so.
     let receiver = Receiver::answering(|_, before| if before == 0 { NEVER } else { 200 }).await;
-    let program = instance(&url).await;
+    let program = instance(&url, "1000").await;
     let client = watched(&program.base, &receiver).await;
     for number in 0..PRODUCTS {
         let product = format!("P{number}");
@@ -111,7 +113,7 @@ async fn an_instance_that_is_killed_between_sending_and_recording_loses_nothing(
     program.kill().await;
     receiver.answer(|_, _| 200);
     let before = receiver.messages();
-    let program = instance(&url).await;
+    let program = instance(&url, "1000").await;
     let client = Client::new(&program.base);
     let mut delivered = Vec::new();
     eventually("all are delivered", async || {

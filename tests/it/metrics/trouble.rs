@@ -16,18 +16,24 @@ use crate::trust::bad_commit;
 
 const DATABASE_UP: &str = "ringfence_database_up";
 
+/// Waits until it is measured that the database is there, and said: to look takes a second at most, and a busy
+/// machine may need more.
+async fn is_told_that_it_is_up(service: &Service) {
+    eventually("it is told", async || value(&scrape(service).await, DATABASE_UP, &[]) == 1.0).await;
+    eventually("it is ready", async || service.get("/readyz").await.status == 200).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_the_database_hangs_is_told_before_who_measures_gives_up() {
     let proxy = Proxy::to(&database().await).await;
     // As long for an exchange as it is by default, and longer than the default time-out of Prometheus.
     let service = Service::start_on(proxy.database.clone(), &["--round-trip-max-ms", "20000"]).await;
-    assert_eq!(value(&scrape(&service).await, DATABASE_UP, &[]), 1.0);
-    assert_eq!(service.get("/readyz").await.status, 200);
+    is_told_that_it_is_up(&service).await;
     proxy.set(Line::Mute);
     let began = Instant::now();
     eventually("it is told", async || value(&scrape(&service).await, DATABASE_UP, &[]) == 0.0).await;
-    // One good answer is good for a second, and then it is waited for another.
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // One good answer is good for a second, and then it is waited for another: two, and who measures waits ten.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     let connections = proxy.connections();
     let service = Arc::new(service);
     let began = Instant::now();
@@ -40,12 +46,11 @@ async fn that_the_database_hangs_is_told_before_who_measures_gives_up() {
     while let Some(asked) = asking.join_next().await {
         asked.unwrap();
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     let more = proxy.connections() - connections;
     assert!(more < 10, "for each who asks the database was connected to: {more}");
     proxy.set(Line::Open);
-    eventually("it is told", async || value(&scrape(&service).await, DATABASE_UP, &[]) == 1.0).await;
-    eventually("it is ready", async || service.get("/readyz").await.status == 200).await;
+    is_told_that_it_is_up(&service).await;
     Arc::into_inner(service).unwrap().stop().await;
 }
 
@@ -60,13 +65,12 @@ async fn who_measures_and_asks_whether_it_is_ready_takes_no_connection_from_anyb
     let path = format!("{}/api/environment/test/configuration", service.base);
     let stuck = tokio::spawn(async move { client.get(path).send().await.unwrap().status() });
     eventually("it waits", async || {
-        let waiting =
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'environment'::regclass";
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'environment'::regclass
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *lock).await.unwrap() > 0
     })
     .await;
-    assert_eq!(value(&scrape(&service).await, DATABASE_UP, &[]), 1.0);
-    assert_eq!(service.get("/readyz").await.status, 200);
+    is_told_that_it_is_up(&service).await;
     assert!(!stuck.is_finished());
     lock.rollback().await.unwrap();
     assert_eq!(stuck.await.unwrap(), 404);
@@ -186,13 +190,12 @@ async fn a_transaction_that_stays_open_is_seen_until_it_ends() {
     let name = "ringfence_oldest_transaction_seconds";
     // Of its own role: to see those of others it would have to be given pg_read_all_stats.
     let mut connection = PgConnection::connect_with(&as_service(&service.database)).await.unwrap();
+    let began = Instant::now();
     let mut open = connection.begin().await.unwrap();
     open.execute("SELECT 1").await.unwrap();
-    let began = Instant::now();
     eventually("it is seen", async || value(&scrape(&service).await, name, &[]) > 1.5).await;
     let age = value(&scrape(&service).await, name, &[]);
-    let most = began.elapsed() + Duration::from_millis(100);
-    assert!(Duration::from_secs_f64(age) <= most, "{age}");
+    assert!(Duration::from_secs_f64(age) <= began.elapsed(), "{age}");
     open.rollback().await.unwrap();
     eventually("it is gone", async || value(&scrape(&service).await, name, &[]) < 1.5).await;
     service.stop().await;
@@ -200,8 +203,7 @@ async fn a_transaction_that_stays_open_is_seen_until_it_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_writer_is_counted_by_the_command_and_its_age_is_told_while_it_is_stuck() {
-    let limits = ["--shards", "1", "--round-trip-max-ms", "60000", "--request-time-max-ms", "60000"];
-    let service = Arc::new(Service::start_on(database().await, &limits).await);
+    let service = Arc::new(Service::start_on(database().await, &["--shards", "1"]).await);
     assert_eq!(service.configure(bicycles()).await.status, 200);
     service.grant("onhand", stock("stock", 100)).await;
     // As long as this row is locked, nothing is committed.
@@ -220,8 +222,10 @@ async fn what_waits_for_a_writer_is_counted_by_the_command_and_its_age_is_told_w
         (0..count).map(|line| stock(&format!("{kind} {line}"), 1)).collect()
     };
     send("onhand", stock("in the works", 1));
-    eventually("it is in the works", async || read(oldest).await > 0.0).await;
-    assert_eq!(read(waiting).await, 0.0, "it does not wait any more");
+    eventually("it is in the works and does not wait any more", async || {
+        read(oldest).await > 0.0 && read(waiting).await == 0.0
+    })
+    .await;
     send("onhand", stock("waits", 1));
     send("onhand/bulk?atomic=true", json!(lines("together", 7)));
     send("onhand/bulk", json!(lines("apart", 5)));

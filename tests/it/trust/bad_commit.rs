@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::mix::Dice;
 
-/// How often the line broke at a commit, by when.
+/// How often the line of a writer broke at a commit, by when: it breaks at the commits of others, too.
 #[derive(Debug, Default)]
 pub(crate) struct Breaks {
     pub(crate) before: AtomicUsize,
@@ -84,14 +84,19 @@ async fn carry(client: TcpStream, server: UnixStream, mut dice: Dice, one_of: u6
         let mut messages = Messages { from: from_client, read: Vec::new(), is_started: false };
         let mut committing = HashSet::new();
         let mut breaking = None;
+        let mut is_a_writer = false;
+        let count = |breaks: &AtomicUsize, is_a_writer| {
+            _ = breaks.fetch_add(usize::from(is_a_writer), Ordering::Relaxed)
+        };
         while let Some(message) = messages.next().await {
+            is_a_writer |= starts_a_writer(&message);
             if breaking.is_none() && commits(&message, &mut committing) && dice.roll(one_of) == 0 {
                 breaking = Some([Break::Before, Break::During, Break::After][dice.roll(3) as usize]);
             }
             if breaking == Some(Break::Before) {
                 let part = dice.roll(message.len() as u64) as usize;
                 let _ = to_server.write_all(&message[..part]).await;
-                breaks.before.fetch_add(1, Ordering::Relaxed);
+                count(&breaks.before, is_a_writer);
                 return;
             }
             let is_last = [Some(&b'S'), Some(&b'Q')].contains(&message.first());
@@ -103,12 +108,12 @@ async fn carry(client: TcpStream, server: UnixStream, mut dice: Dice, one_of: u6
             }
             match breaking.filter(|_| is_last) {
                 Some(Break::During) => {
-                    breaks.during.fetch_add(1, Ordering::Relaxed);
+                    count(&breaks.during, is_a_writer);
                     return;
                 }
                 Some(Break::After) => {
                     unheard.notified().await;
-                    breaks.after.fetch_add(1, Ordering::Relaxed);
+                    count(&breaks.after, is_a_writer);
                     return;
                 }
                 _ => {}
@@ -119,6 +124,12 @@ async fn carry(client: TcpStream, server: UnixStream, mut dice: Dice, one_of: u6
         () = say => {}
         () = hear => {}
     }
+}
+
+/// Whether a message is the first on a connection of a writer: only theirs have serializable transactions.
+fn starts_a_writer(message: &[u8]) -> bool {
+    let option = b"default_transaction_isolation=serializable";
+    message.windows(option.len()).any(|bytes| bytes == option)
 }
 
 /// Whether a message commits: COMMIT, or what binds the statement that writes a batch, which is

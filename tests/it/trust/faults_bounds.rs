@@ -56,8 +56,7 @@ async fn large_bodies_wait_for_room_and_commands_do_not() {
 #[tokio::test]
 async fn a_bulk_leaves_room_in_the_queue() {
     let limits = ["--shards", "1", "--queue-commands-max", "4", "--batch-commands-max", "4"];
-    let patient = ["--round-trip-max-ms", "600000", "--request-time-max-ms", "600000"];
-    let service = Service::start_on(database().await, &[&limits[..], &patient].concat()).await;
+    let service = Service::start_on(database().await, &limits).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     service.grant("onhand", stock("stock", 100)).await;
     // As long as this row is locked, nothing is committed.
@@ -97,7 +96,7 @@ async fn where_nothing_is_nobody_is_told_what_to_send() {
 #[tokio::test]
 async fn a_reader_that_falls_silent_on_its_way_back_is_replaced() {
     let proxy = Proxy::to(&database().await).await;
-    let limits = ["--readers-max", "1", "--round-trip-max-ms", "1000"];
+    let limits = ["--readers-max", "1", "--round-trip-max-ms", "3000"];
     let service = Service::start_on(proxy.database.clone(), &limits).await;
     assert_eq!(service.configure(bicycles()).await.status, 200);
     service.grant("onhand", stock("stock", 10)).await;

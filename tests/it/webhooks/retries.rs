@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use super::*;
 
 /// A first wait that is long enough for a test to look at it.
-const SLOW: [&str; 3] = ["--allow-private-webhooks", "--webhook-retry-ms", "20000"];
+const SLOW: [&str; 3] = ["--allow-private-webhooks", "--webhook-retry-ms", "200000"];
 
 /// How long each product's message waits from its first attempt to the next, in milliseconds.
 async fn waits(service: &Service, products: usize) -> Vec<(String, i128)> {
@@ -34,11 +34,11 @@ async fn what_failed_together_is_not_sent_again_together() {
         service.run_low(&format!("P{number}")).await;
     }
     let waits: Vec<i128> = waits(&service, PRODUCTS).await.into_iter().map(|(_, wait)| wait).collect();
-    // The times are of two moments of one transaction.
-    assert!(waits.iter().all(|wait| (15_000..20_500).contains(wait)), "{waits:?}");
+    // The times are of two moments of one transaction, which a busy machine may draw out.
+    assert!(waits.iter().all(|wait| (150_000..205_000).contains(wait)), "{waits:?}");
     // That eight are so close by chance happens once in a million runs.
     let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
-    assert!(most - least > 500, "{waits:?}");
+    assert!(most - least > 5_000, "{waits:?}");
     service.stop().await;
 }
 
@@ -56,7 +56,7 @@ async fn a_receiver_that_asks_for_time_is_given_it_for_a_day_at_most() {
         "Date" => httpdate::fmt_http_date(in_an_hour),
         "Year" => "31536000".to_owned(),
         "Soon" => "1".to_owned(),
-        _ => "60".to_owned(),
+        _ => "600".to_owned(),
     });
     service.hook("one", &receiver).await;
     let products = ["Away", "Busy", "Broken", "Date", "Soon", "Year"];
@@ -65,11 +65,11 @@ async fn a_receiver_that_asks_for_time_is_given_it_for_a_day_at_most() {
     }
     for (product, wait) in waits(&service, products.len()).await {
         let expected = match product.as_str() {
-            "Away" | "Busy" => 60_000..62_000,
+            "Away" | "Busy" => 600_000..605_000,
             // Who only broke asks for nothing, and who asks for less than the wait is given that.
-            "Broken" | "Soon" => 15_000..20_500,
-            "Date" => 3_480_000..3_601_000,
-            "Year" => 86_400_000..86_402_000,
+            "Broken" | "Soon" => 150_000..205_000,
+            "Date" => 3_480_000..3_605_000,
+            "Year" => 86_400_000..86_405_000,
             other => panic!("{other}"),
         };
         assert!(expected.contains(&wait), "{product}: {wait}");
