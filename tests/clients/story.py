@@ -3,6 +3,7 @@
 import sys
 from typing import TypeVar
 
+import httpx
 from ringfence_client import Client
 from ringfence_client.api.allocation import allocate, consume, query_allocations, reallocate
 from ringfence_client.api.configuration import put_configuration
@@ -97,6 +98,6 @@ def story(client: Client) -> None:
     assert record.quantities["@iv"]["@available_to_allocate"] == 50, record
 
 
-with Client(base_url=sys.argv[1]) as client:
+with Client(base_url=sys.argv[1], timeout=httpx.Timeout(60)) as client:
     story(client)
 print("Python: the story is true")

@@ -145,13 +145,27 @@ def in_one_form(line, chance):
     return {**rest, "quantityDataSource": "@iv", "modifier": "@softreserved", "quantity": line.get("quantity", 1)}
 
 
+def completed(line, known, chance):
+    """What may be missing by the document, and is wanted all the same, here or in a header or by a rule; mostly."""
+    if not isinstance(line, dict) or chance.random() < 0.2:
+        return line
+    wanted = {"id": f"event {chance.getrandbits(64)}", "physicalMeasures": FITTING["physicalmeasures"][0]}
+    return {**line, **{name: value for name, value in wanted.items() if name in known and not line.get(name)}}
+
+
+def of_each(body, change, chance):
+    return [change(line, chance) for line in body] if isinstance(body, list) else change(body, chance)
+
+
 @schemathesis.hook
 def map_body(context, body):
-    body = fitted(body, properties(context.operation))
+    known = properties(context.operation)
+    body = fitted(body, known)
+    chance = random.Random(repr(body))
+    body = of_each(body, lambda line, chance: completed(line, known, chance), chance)
     if not context.operation.definition.raw["operationId"].startswith("reserve"):
         return body
-    chance = random.Random(repr(body))
-    return [in_one_form(line, chance) for line in body] if isinstance(body, list) else in_one_form(body, chance)
+    return of_each(body, in_one_form, chance)
 
 
 @schemathesis.hook
