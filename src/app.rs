@@ -372,16 +372,15 @@ async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Listen { address: settings.listen.to_string(), error })?;
-    // Those who are given time to end what they are at.
-    let mut ending = Followers::new(for_readers.clone(), settings.follow_limits(), metrics.panics.clone());
+    let beside = || Followers::new(for_readers.clone(), settings.follow_limits(), metrics.panics.clone());
+    let (mut delivering, mut counting, mut followers) = (beside(), beside(), beside());
     let (limits, traces, stopping) = (settings.deliver_limits(), metrics.traces.clone(), serving.clone());
-    ending.run("delivery", move || {
+    delivering.run("delivery", move || {
         deliver::run(deliverers.clone(), limits.clone(), traces.clone(), stopping.clone())
     });
-    let (stop_counting, counting) = watch::channel(false);
+    let (stop_counting, stopping) = watch::channel(false);
     let (counted, pool) = (Arc::clone(&unmet), readers.clone());
-    ending.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone(), counting.clone()));
-    let mut followers = Followers::new(for_readers, settings.follow_limits(), metrics.panics.clone());
+    counting.run("unmet", move || follow::unmet::run(Arc::clone(&counted), pool.clone(), stopping.clone()));
     followers.start("activity", follow::activity::Activity::default);
     followers.start("watches", follow::watches::Watches::default);
     followers.start("snapshots", || follow::snapshots::Snapshots);
@@ -423,13 +422,15 @@ async fn serve(
     followers.stop().await;
     let _ = stop_counting.send(true);
     let counted_until = Instant::now() + LAST_UNMET_MAX;
+    let last_unmet = async {
+        counting.stop_at(counted_until).await;
+        let last = follow::unmet::hand_on(&unmet, &readers);
+        if !matches!(tokio::time::timeout_at(counted_until, last).await, Ok(Ok(()))) {
+            tracing::warn!("the unmet demand of the last second could not be written");
+        }
+    };
     // A delivery that is cut off is sent again, by whoever is next to deliver it.
-    ending.stop_at(delivered_until.max(counted_until)).await;
-    let last = follow::unmet::hand_on(&unmet, &readers);
-    let counted_until = counted_until.max(delivered_until + LAST_UNMET_MAX);
-    if !matches!(tokio::time::timeout_at(counted_until, last).await, Ok(Ok(()))) {
-        tracing::warn!("the unmet demand of the last second could not be written");
-    }
+    tokio::join!(delivering.stop_at(delivered_until), last_unmet);
     let _ = stop_traces.send(true);
     let _ = tokio::time::timeout(LAST_TRACES_MAX, exporting.join_next()).await;
     exporting.abort_all();

@@ -11,7 +11,7 @@ use super::collector::Collector;
 use super::process::{Program, ringfence, run_ringfence};
 use super::proxy::{Line, Proxy};
 use super::requests::{allocation, changed, consumption, stock};
-use super::support::{bicycles, database, eventually, service_url};
+use super::support::{bicycles, database, eventually, patiently, service_url};
 
 /// Is in everything that must not be in the log.
 const PLANTED: &str = "planted";
@@ -81,7 +81,7 @@ async fn each_failure_is_logged_once_with_its_request_and_no_secret_and_no_body_
         "--database-url",
         &database_url,
     ];
-    let quick = ["--allow-private-webhooks", "--webhook-retry-ms", "20"];
+    let quick = patiently(&["--allow-private-webhooks", "--webhook-retry-ms", "20"]);
     let rest = ["--webhook-attempts-max", "2", "--otlp-endpoint", &collector.url];
     let mut command = ringfence(&[&arguments[..], &quick, &rest].concat());
     // The flag goes before.

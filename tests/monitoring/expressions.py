@@ -39,6 +39,9 @@ def wait_for(what, holds):
         try:
             if holds():
                 return
+        except urllib.error.HTTPError as refusal:
+            if refusal.code != 503:
+                raise  # Prometheus has no such expression
         except OSError:
             pass  # it does not listen yet, or takes long
         assert time.monotonic() < end, f"not in time: {what} {missing}"

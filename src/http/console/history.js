@@ -57,7 +57,7 @@ export class History {
       byId("older").hidden = !next;
       return found;
     } catch (error) {
-      if (choice === this.choice) byId("history-note").replaceChildren(complaint(error));
+      if (choice === this.choice && !(isFirst && this.isPaged)) byId("history-note").replaceChildren(complaint(error));
       return null;
     }
   }

@@ -132,7 +132,7 @@ struct Seen {
     looks: usize,
     /// How long one did nothing at most.
     idle: Duration,
-    /// How long the machine stood still at most.
+    /// How long the machine stood still, as far as the looks were held up by it.
     held_up: Duration,
 }
 
@@ -143,11 +143,13 @@ async fn look(connection: &mut PgConnection, is_over: impl Fn(i64) -> bool) -> S
         let began = Instant::now();
         let (open, idle) = open_transactions(connection).await;
         (seen.looks, seen.idle) = (seen.looks + 1, seen.idle.max(idle));
+        if !is_over(open) {
+            tokio::time::sleep(LOOK_EACH).await;
+        }
+        seen.held_up += began.elapsed().saturating_sub(LOOK_EACH);
         if is_over(open) {
             return seen;
         }
-        tokio::time::sleep(LOOK_EACH).await;
-        seen.held_up = seen.held_up.max(began.elapsed().saturating_sub(LOOK_EACH));
     }
 }
 

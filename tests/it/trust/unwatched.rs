@@ -12,6 +12,7 @@ use super::faults_log::Site;
 use super::scale;
 use crate::load::{Client, on_hand};
 use crate::process::signal;
+use crate::support::patiently;
 
 const CLIENTS: u64 = 8;
 
@@ -24,7 +25,7 @@ async fn a_server_without_room_for_serializable_transactions_is_served_all_the_s
     let mut settings = OpenOptions::new().append(true).open(settings).unwrap();
     settings.write_all(b"max_pred_locks_per_transaction = 10\n").unwrap();
     // A machine that stands still for a moment is not what is looked for.
-    let program = site.serve_with(&["--round-trip-max-ms", "60000"]).await;
+    let program = site.serve_with(&patiently(&[])).await;
     let client = Client::new(&program.base);
     client.configure().await;
     let mut held = PgConnection::connect_with(&site.database()).await.unwrap();

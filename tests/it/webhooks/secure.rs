@@ -2,7 +2,7 @@
 
 use super::super::load::{self, Client};
 use super::super::process::{Program, ringfence, run};
-use super::super::support::service_url;
+use super::super::support::{patiently, service_url};
 use super::super::tls::Authority;
 use super::*;
 
@@ -23,8 +23,8 @@ async fn a_receiver_is_believed_by_a_certificate_of_a_named_authority_and_by_no_
     let known = Receiver::secure(&authority, "receiver").await;
     let unknown = Receiver::secure(&stranger, "receiver").await;
     let database = service_url(&database().await);
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &database];
-    let serve = [&serve[..], &QUICK].concat();
+    let patient = patiently(&QUICK);
+    let serve = [&["serve", "--listen", "127.0.0.1:0", "--database-url", &database], &patient[..]].concat();
     let trusting = |file: &str, more: &[&str]| {
         let mut command = ringfence(&[&serve[..], more].concat());
         command.env("SSL_CERT_FILE", file);
